@@ -1,0 +1,60 @@
+"""What time is it?
+
+The clock is handed in, so that a test can hold it. Stored times are UTC text of fixed width, which sorts as time.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from trimtab.errors import UsageError
+
+
+class Clock(Protocol):
+    """Tells the time. Promises: aware, UTC, never naive."""
+
+    def now(self) -> datetime: ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> datetime:
+        """The present moment in UTC."""
+        return datetime.now(UTC)
+
+
+class FixedClock:
+    """A clock that stands still until it is moved; for tests and simulations."""
+
+    def __init__(self, at: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+        self._at = at.astimezone(UTC)
+
+    def now(self) -> datetime:
+        """The moment it was set to."""
+        return self._at
+
+    def advance(self, **by: float) -> None:
+        """Move forward by `timedelta(**by)`."""
+        self._at += timedelta(**by)
+
+
+def to_text(moment: datetime) -> str:
+    """Fixed-width UTC text, microseconds included.
+
+    >>> to_text(datetime(2026, 3, 3, 14, 5, tzinfo=UTC))
+    '2026-03-03T14:05:00.000000Z'
+    """
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone can't be stored; use an aware datetime")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_text(text: str) -> datetime:
+    """Read `to_text`'s form, or any ISO 8601 date or time (UTC where no zone is given). Raises UsageError."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise UsageError(f"{text!r} is not a date or time; write it as 2026-03-03 or 2026-03-03T14:05") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

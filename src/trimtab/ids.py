@@ -1,0 +1,51 @@
+"""What is a new thing called?
+
+Runs have 32 hex digits (MLflow's ids survive import); people see `r-` and the first few. Predictions are named
+in the order of time. Randomness is handed in, so that a simulation gives the same names twice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+RandomBytes = Callable[[int], bytes]
+
+
+class Ids:
+    """Makes new ids. `random_bytes(n)` defaults to the operating system's."""
+
+    def __init__(self, random_bytes: RandomBytes = os.urandom) -> None:
+        self._random_bytes = random_bytes
+
+    def run(self) -> str:
+        """A run's id: 32 hex digits."""
+        return self._random_bytes(16).hex()
+
+    def prediction(self, now: datetime) -> str:
+        """A prediction's id: `p-` and 26 Crockford base-32 digits, 48 bits of milliseconds first (ULID order)."""
+        return "p-" + _base32(int(now.timestamp() * 1000) << 80 | int.from_bytes(self._random_bytes(10)), 26)
+
+    def short(self, letter: str) -> str:
+        """A short id for a thing people name by hand (`q-…`, `a-…`, `d-…`): 40 random bits."""
+        return f"{letter}-" + _base32(int.from_bytes(self._random_bytes(5)), 8).lower()
+
+
+def shown_run(run_id: str) -> str:
+    """How a run is shown to people.
+
+    >>> shown_run("7c2f00aa51d94e0b8f6d1c2b3a495867")
+    'r-7c2f00aa'
+    """
+    return "r-" + run_id[:8]
+
+
+def _base32(number: int, width: int) -> str:
+    digits = []
+    for _ in range(width):
+        number, last = divmod(number, 32)
+        digits.append(_CROCKFORD[last])
+    return "".join(reversed(digits))

@@ -1,0 +1,88 @@
+"""What is registered?  The nouns of the registry: frozen values, no store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from trimtab.canon import Digest
+
+GateVerdict = Literal["passed", "failed", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingredients:
+    """What a version was made from: one digest each, all of them blobs."""
+
+    code: Digest
+    data: Digest
+    config: Digest
+    environment: Digest
+
+    def to_json(self) -> dict[str, str]:
+        """The four digests by name."""
+        return {"code": self.code, "data": self.data, "config": self.config, "environment": self.environment}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The bytes of a version: every file's digest, the types inside, the ingredients. Holds no name and no time."""
+
+    flavor: str
+    files: dict[str, Digest]
+    sizes: dict[str, int]
+    types: tuple[str, ...]
+    ingredients: Ingredients
+
+    def to_json(self) -> dict[str, object]:
+        """The canonical form whose digest is the version's identity."""
+        return {
+            "format": "trimtab.version/1",
+            "flavor": self.flavor,
+            "files": {path: {"digest": digest, "bytes": self.sizes[path]} for path, digest in self.files.items()},
+            "trusted": sorted(self.types),
+            "ingredients": self.ingredients.to_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """An immutable, numbered model."""
+
+    model: str
+    number: int                               # 1, 2, 3 … never reused
+    digest: Digest                            # of the manifest; identity of the bytes
+    manifest: Manifest
+    key_id: str                               # who signed (model, number, digest)
+    signature: str
+    gates: GateVerdict = "none"
+    evaluation: Digest | None = None          # blob: the evaluation's JSON
+    run: str | None = None
+    note: str = ""
+    created_at: str = ""
+    created_by: str = ""
+    deleted_at: str | None = None
+    facts: dict[str, object] = field(default_factory=dict)    # model.json: task, classes, candidate, parameters …
+
+    @property
+    def name(self) -> str:
+        """`risk@v3`."""
+        return f"{self.model}@v{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """An answer with its reason."""
+
+    allowed: bool
+    reason: str
+
+    @classmethod
+    def yes(cls, reason: str) -> Verdict:
+        """Allowed, because…"""
+        return cls(allowed=True, reason=reason)
+
+    @classmethod
+    def no(cls, reason: str) -> Verdict:
+        """Refused, because…"""
+        return cls(allowed=False, reason=reason)

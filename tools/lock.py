@@ -1,0 +1,52 @@
+"""Which exact releases does trimtab run and get tested with?
+
+Writes two files with hashes: `requirements.lock` (what `pip install trimtab` needs, and the build backend) and
+`requirements-dev.lock` (the same, plus the group `dev`). They name releases and nothing else: no index, no path.
+Run by `make lock`; needs pip-tools, which it takes from the environment that runs it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HEADER = "# Made by `make lock`, for CPython 3.11 and later on Linux and macOS. Don't edit.\n"
+OPTIONS = ["--quiet", "--generate-hashes", "--no-header", "--no-annotate", "--no-emit-options", "--allow-unsafe",
+           "--strip-extras", "--resolver=backtracking"]
+
+
+def main() -> None:
+    """Compile both locks; an existing lock's releases are kept where they still fit, unless `--upgrade` is given."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    core = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    compile_lock(core, ROOT / "requirements.lock")
+    compile_lock([*core, *project["dependency-groups"]["dev"]], ROOT / "requirements-dev.lock",
+                 like=ROOT / "requirements.lock")
+
+
+def compile_lock(wanted: list[str], lock: Path, like: Path | None = None) -> None:
+    """Resolve `wanted` into `lock`; releases that `like` names are taken as they are there."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked = Path(folder, "wanted.in")
+        asked.write_text("\n".join(wanted) + ("\n-c same.txt\n" if like else "\n"))
+        if like:
+            Path(folder, "same.txt").write_text(pins(like))
+        made = Path(folder, "made.txt")
+        if lock.exists():
+            made.write_bytes(lock.read_bytes())
+        subprocess.run([sys.executable, "-m", "piptools", "compile", *OPTIONS, *sys.argv[1:],
+                        "-o", str(made), str(asked)], check=True, cwd=folder)
+        lock.write_text(HEADER + made.read_text().removeprefix(HEADER))
+
+
+def pins(lock: Path) -> str:
+    """The `name==release` lines of a lock, without hashes."""
+    return "".join(line.split()[0] + "\n" for line in lock.read_text().splitlines() if line[:1].isalnum())
+
+
+if __name__ == "__main__":
+    main()

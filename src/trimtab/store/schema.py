@@ -84,7 +84,9 @@ rollouts = Table(                              # append-only; the newest revisio
     "rollouts", metadata,
     _text("model", key=True), _text("endpoint", key=True),
     Column("revision", Integer, primary_key=True, autoincrement=False),
-    Column("version", Integer, nullable=False), _text("verb"), _text("at"), _text("by"), _text("why"),
+    Column("version", Integer, nullable=False), _text("verb"),
+    Column("restores", Integer),               # the revision that a rollback re-applied
+    _text("at"), _text("by"), _text("why"),
     Column("journal_seq", BigInteger, nullable=False),
     ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"]),
     Index(None, "journal_seq"),

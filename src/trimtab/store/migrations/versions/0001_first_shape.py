@@ -133,6 +133,7 @@ def upgrade() -> None:
         sa.Column('revision', sa.Integer(), autoincrement=False, nullable=False),
         sa.Column('version', sa.Integer(), nullable=False),
         sa.Column('verb', sa.Text(), nullable=False),
+        sa.Column('restores', sa.Integer(), nullable=True),
         sa.Column('at', sa.Text(), nullable=False),
         sa.Column('by', sa.Text(), nullable=False),
         sa.Column('why', sa.Text(), nullable=False),

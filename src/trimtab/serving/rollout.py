@@ -107,19 +107,17 @@ class Rollouts:
             raise NotFound(f"nothing serves at {endpoint!r} of {model} yet; trimtab deploy {model}@v{number} first")
         return self._apply("promote", model, number, history, endpoint, by, why, dry_run)
 
-    def rollback(self, model: str, *, by: str, why: str, to: int | None = None, endpoint: str = PRODUCTION,
+    def rollback(self, model: str, *, by: str, why: str = "", to: int | None = None, endpoint: str = PRODUCTION,
                  dry_run: bool = False) -> Change:
         """Re-apply the last good revision, or the newest one that served version `to`. Raises as `deploy`."""
         history = self.history(model, endpoint)
         if not history:
             raise NotFound(f"nothing serves at {endpoint!r} of {model}, so there is nothing to roll back")
-        if not why.strip():
-            raise CheckFailed(f"a rollback needs a reason; the journal keeps it: trimtab rollback {model} --reason \"…\"")
         if to is None:
             target = last_good(history)
             if target is None:
-                raise CheckFailed(f"{model} has no earlier version at {endpoint!r}; v{history[-1].version} is the first "
-                                  "one that served")
+                raise CheckFailed(f"{model} has no earlier version at {endpoint!r}; v{history[-1].version} is the "
+                                  "first one that served")
         else:
             served = [row for row in history if row.version == to]
             if not served:
@@ -149,7 +147,8 @@ class Rollouts:
     def revision(self) -> int:
         """A number that grows with every rollout in the workspace: what a server watches."""
         with self._db.read() as conn:
-            return conn.execute(sa.select(sa.func.coalesce(sa.func.max(rollouts.c.journal_seq), 0))).scalar_one()
+            newest: int | None = conn.execute(sa.select(sa.func.max(rollouts.c.journal_seq))).scalar_one()
+        return newest or 0
 
     def _apply(self, verb: Verb, model: str, number: int, history: list[Rollout], endpoint: str, by: str, why: str,
                dry_run: bool, restores: int | None = None) -> Change:

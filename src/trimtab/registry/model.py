@@ -86,3 +86,55 @@ class Verdict:
     def no(cls, reason: str) -> Verdict:
         """Refused, because…"""
         return cls(allowed=False, reason=reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alias:
+    """A movable name on a version."""
+
+    model: str
+    alias: str
+    number: int
+    moved_at: str
+    moved_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """One line of a model's history: who did what, when and why."""
+
+    seq: int                                  # the journal row
+    at: str
+    by: str
+    kind: str                                 # "version.register", "alias.set", "rollout.deploy" …
+    what: str                                 # a sentence: "registered v2", "champion: v1 → v2"
+    why: str
+    model: str
+    number: int | None = None                 # the version it is about
+    digest: str = ""                          # that version's digest, short
+    endpoint: str = ""                        # for rollouts
+
+    def to_json(self) -> dict[str, object]:
+        """The entry by field name."""
+        return {"seq": self.seq, "at": self.at, "by": self.by, "kind": self.kind, "what": self.what, "why": self.why,
+                "model": self.model, "version": self.number, "digest": self.digest, "endpoint": self.endpoint}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveAt:
+    """What answered at one moment."""
+
+    model: str
+    endpoint: str
+    number: int
+    digest: str                               # short
+    since: str
+    by: str
+    why: str
+    revision: int
+    seq: int                                  # the journal row that says so
+
+    def to_json(self) -> dict[str, object]:
+        """The answer by field name."""
+        return {"model": self.model, "endpoint": self.endpoint, "version": self.number, "digest": self.digest,
+                "since": self.since, "by": self.by, "why": self.why, "revision": self.revision, "seq": self.seq}

@@ -1,0 +1,40 @@
+"""Which column is meant?  Names as people type them, and what they may have meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from trimtab.errors import UsageError
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A sentence that names close matches, with a space before it; "" where nothing is close.
+
+    >>> near("rat", ["rate", "volume"])
+    ' Did you mean rate?'
+    """
+    close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    lower = [other for other in known if other.casefold() == name.casefold() and other not in close]
+    close = (lower + close)[:2]
+    return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+def resolve_target(names: Sequence[str], target: str | int) -> str:
+    """The name of the target column: `target` itself, or the column at that place (-1: the last). Raises UsageError.
+
+    >>> resolve_target(["a", "b"], -1)
+    'b'
+    """
+    if isinstance(target, int):
+        try:
+            return names[target]
+        except IndexError:
+            raise UsageError(f"target = {target}, but the table has {len(names)} columns: "
+                             f"{', '.join(names[:6])}") from None
+    if target in names:
+        return target
+    if target.lstrip("-").isdigit():
+        return resolve_target(names, int(target))
+    raise UsageError(f"target names the column {target!r}, which the table does not have.{near(target, names)} "
+                     f"Its columns: {', '.join(names[:12])}{', …' if len(names) > 12 else ''}")

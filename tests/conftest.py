@@ -81,7 +81,7 @@ class PostgresServer:
         import psycopg
 
         with psycopg.connect(self.url(), autocommit=True, connect_timeout=10) as connection:
-            connection.execute(statement)              # type: ignore[arg-type]
+            connection.execute(statement)
 
     def _initdb(self) -> None:
         made = subprocess.run(
@@ -190,10 +190,12 @@ def database_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> s
 @pytest.fixture(params=KINDS)
 def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     """A fresh `Database` with the current schema, on each kind of backend in turn."""
+    from trimtab.store import migrate
     from trimtab.store.db import Database
 
     database = Database(database_url(request.param, tmp_path, request))
     try:
+        migrate.upgrade(database)
         yield database
     finally:
         database.close()

@@ -54,16 +54,17 @@ class Registry:
         """What `serving/rollout.py` leaves in the store: a journal row, a rollout, and the moved champion."""
         self.clock.advance(minutes=1)
         with self.db.write() as conn:
-            before = max((row.revision for row in conn.execute(rollouts.select()).all()), default=0)
-            last = [row for row in conn.execute(rollouts.select()).all() if row.revision == before]
+            told = [row for row in conn.execute(rollouts.select().order_by(rollouts.c.revision)).all()
+                    if (row.model, row.endpoint) == (model, endpoint)]
             row = self.journal.append(
                 conn, kind=f"rollout.{verb}", model=model, subject=endpoint, by=by, why=why,
-                body={"endpoint": endpoint, "from": last[0].version if last else None, "to": number,
-                      "revision": before + 1})
+                body={"endpoint": endpoint, "from": told[-1].version if told else None, "to": number,
+                      "revision": len(told) + 1})
+            if endpoint == "production":
+                self.aliases.put(conn, model=model, alias="champion", number=number, by=by, why=why)
             conn.execute(rollouts.insert().values(
-                model=model, endpoint=endpoint, revision=before + 1, version=number, verb=verb, at=row.at, by=by,
+                model=model, endpoint=endpoint, revision=len(told) + 1, version=number, verb=verb, at=row.at, by=by,
                 why=why, journal_seq=row.seq))
-            self.aliases.put(conn, model=model, alias="champion", number=number, by=by, why=why)
 
     def blob_file(self, digest: str) -> Path:
         """Where the bytes of a digest are, to tamper with."""

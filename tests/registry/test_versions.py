@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
-
 from tests.registry.conftest import Registry, open_registry
+
 from trimtab.canon import Digest, digest_bytes
 from trimtab.errors import BlobMissing, Conflict, DigestMismatch, Live, NotFound, SignatureInvalid, UsageError
 from trimtab.keys import Keyring
@@ -49,7 +49,7 @@ def test_the_same_bytes_again_are_nothing_to_do(reg: Registry) -> None:
 
 
 def test_the_same_bytes_with_another_note_or_measurement_are_a_new_version(reg: Registry) -> None:
-    """A note is a statement about the model, an evaluation another measurement: neither may change a version that is."""
+    """A note is a statement, an evaluation a measurement: neither changes a version that exists."""
     measured: dict[str, Any] = {"metric": "mse", "dataset": "d", "openings": 1, "test": {"rows": 9}}
     first = reg.register(evaluation=measured, gates="passed", note="a")
     assert reg.register(evaluation={**measured, "openings": 2}, gates="passed", note="a") == first
@@ -91,8 +91,8 @@ def test_a_blob_that_was_damaged_before_is_replaced_at_registration(reg: Registr
     reg.versions.verify(first)
 
 
-@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a//b", "a/./b", "a\\b", "C:\\x", ".env", "a/.git/x", "a\0b", "",
-                                  "a/", "x" * 401, "a/..", "a:b", "%2e%2e/x?", "a\nb", "a/b.", "e\u0301.py"])
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a//b", "a/./b", "a\\b", "C:\\x", ".env", "a/.git/x", "a\0b",
+                                  "", "a/", "x" * 401, "a/..", "a:b", "%2e%2e/x?", "a\nb", "a/b.", "e\u0301.py"])
 def test_a_file_of_a_version_has_a_plain_relative_path(reg: Registry, path: str) -> None:
     """Nothing that could lead elsewhere is ever recorded as a path."""
     with pytest.raises(UsageError, match="can't be registered"):
@@ -149,7 +149,7 @@ class TestTampering:
         one, two = reg.register(), reg.register(weights=b"two")
         for forged in (replace(one, model="other"), replace(one, number=2), replace(one, signature=two.signature),
                        replace(one, digest=two.digest), replace(one, signature="!"), replace(one, key_id="0" * 16)):
-            with pytest.raises(SignatureInvalid, match="Restore|restore|public key"):
+            with pytest.raises(SignatureInvalid, match=r"restore|public key"):
                 reg.versions.verify(forged)
 
     def test_a_signature_of_another_workspace_does_not_hold(self, reg: Registry, tmp_path: Path) -> None:
@@ -309,30 +309,19 @@ class TestReferences:
             reg.versions.resolve(ref)
         assert says in str(caught.value)
 
-    @pytest.mark.parametrize("ref", ["", "@v1", "risk@", "risk@v0", "risk@sha256:1", "risk@sha256:zzzz", "risk@99999999999",
-                                     "risk@../x", "risk@a b", "a/b", "risk@v1@v2"])
+    @pytest.mark.parametrize("ref", ["", "@v1", "risk@", "risk@v0", "risk@sha256:1", "risk@sha256:zzzz",
+                                     "risk@99999999999", "risk@../x", "risk@a b", "a/b", "risk@v1@v2"])
     def test_what_is_no_reference_shows_the_forms(self, reg: Registry, ref: str) -> None:
         with pytest.raises(UsageError):
             reg.versions.resolve(ref)
 
     def test_a_prefix_that_fits_two_versions_asks_for_more_digits(self, reg: Registry) -> None:
-        seen: dict[str, int] = {}
-        for at in range(2000):
-            version = reg.register(weights=str(at).encode())
-            if (prefix := version.digest[:11]) in seen:
-                with pytest.raises(UsageError, match="write more digits"):
-                    reg.versions.resolve(f"risk@{prefix}")
-                return
-            seen[prefix] = version.number
-            if at == 0:                             # a short cut: forge the second row's digest beside the first's
-                near = version.digest[:11] + ("0" if version.digest[11] != "0" else "1") * 60
-                second = reg.register(weights=b"second")
-                with reg.db.write() as conn:
-                    conn.execute(table.update().where(table.c.number == second.number).values(digest=near))
-                seen[prefix] = 0
-                with pytest.raises(UsageError, match="write more digits"):
-                    reg.versions.resolve(f"risk@{prefix}")
-                return
+        version, second = reg.register(), reg.register(weights=b"second")
+        near = version.digest[:11] + ("0" if version.digest[11] != "0" else "1") * 60
+        with reg.db.write() as conn:                # as if the second had been so close
+            conn.execute(table.update().where(table.c.number == second.number).values(digest=near))
+        with pytest.raises(UsageError, match="write more digits"):
+            reg.versions.resolve(f"risk@{version.digest[:11]}")
 
 
 def damage(reg: Registry, digest: Digest) -> None:

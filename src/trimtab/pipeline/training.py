@@ -1,0 +1,132 @@
+"""What does one candidate come to: its parameters, its score, its fitted model?
+
+Pure but for time: no store. `train.py` runs it for each candidate, records and saves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from trimtab.config import FeatureRule
+from trimtab.pipeline import preprocess
+from trimtab.pipeline.budget import OnProgress, Stopwatch, shown_bytes, shown_seconds
+from trimtab.pipeline.candidates import Candidate
+from trimtab.pipeline.crossval import Found, Scores, Steps, Trial, pilot, score, search, trial
+from trimtab.pipeline.fitting import FitFailed, fitted
+from trimtab.pipeline.folds import Fold, folds
+from trimtab.pipeline.formula import formula
+from trimtab.pipeline.kernel import KernelFamily, Pilot, forecast, nystroem
+from trimtab.pipeline.model import Learnable, Split
+
+_PILOT_FROM = 4                               # a fit on this many times the search's rows is forecast first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A candidate that made it. `estimator`: Pipeline over the encoded matrix, fitted on all training rows."""
+
+    estimator: Any
+    params: dict[str, Any]
+    scores: Scores
+    formula: str
+    preprocessing: tuple[str, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def train_one(learnable: Learnable, split: Split, candidate: Candidate, *, k: int = 5, threads: int = 1,
+              memory_bytes: int = 2**31, rules: Mapping[str, FeatureRule] | None = None, watch: Stopwatch,
+              on_progress: OnProgress | None = None) -> Trained:
+    """Search, cross-validate and refit one candidate on the training rows.
+
+    Raises FitFailed or OverBudget with the sentence that is shown instead of a result.
+    """
+    from threadpoolctl import threadpool_limits
+
+    watch.check(f"{candidate.name} was begun")
+    with threadpool_limits(limits=threads):
+        made, notes = folds(learnable, split, k)
+        at = trial(learnable, split, candidate, rules=rules, threads=threads)
+        found = search(at, made, watch=watch, on_progress=on_progress)
+        at, found, said = _within(at, found, made, memory_bytes, watch)
+        scores = found.scores
+        if scores is None:
+            scores = score(at, found.params, made, Steps(candidate.name, "folds", len(made), watch, on_progress))
+        steps = Steps(candidate.name, "refit", 1, watch, on_progress)
+        steps.begin()
+        try:
+            estimator, warned = fitted(at.pipeline(found.params), learnable.X[split.train], learnable.y[split.train])
+        except FitFailed as problem:
+            raise FitFailed(f"all training rows: {problem}") from problem
+        steps.end()
+    return Trained(
+        estimator=estimator, params={key: _plain(value) for key, value in found.params.items()}, scores=scores,
+        formula=formula(estimator, learnable.features, learnable.classes),
+        preprocessing=preprocess.lines(at.treatments) if candidate.style != "none" else (),
+        notes=tuple(dict.fromkeys([*notes, *said, *found.notes, *scores.notes, *warned])))
+
+
+def refit(learnable: Learnable, split: Split, candidate: Candidate, params: Mapping[str, Any], *, threads: int = 1,
+          memory_bytes: int = 2**31, rules: Mapping[str, FeatureRule] | None = None) -> Any:
+    """The candidate with known parameters, fitted on `split.train` (another split's, say): for stability checks.
+
+    `params` as in CandidateResult.params ("landmarks" means Nyström's approximation again). Raises FitFailed.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=threads):
+        at = trial(learnable, split, candidate, rules=rules, threads=threads)
+        if "landmarks" in params:
+            at = at.through(lambda p: nystroem(cast(KernelFamily, candidate.kernel), p, at.situation, because="",
+                                               memory_bytes=memory_bytes).estimator)
+        return fitted(at.pipeline(params), learnable.X[split.train], learnable.y[split.train])[0]
+
+
+def _within(at: Trial, found: Found, made: tuple[Fold, ...], memory_bytes: int,
+            watch: Stopwatch) -> tuple[Trial, Found, list[str]]:
+    """Forecast what is to come; a kernel machine over budget is approximated, another is given up (OverBudget)."""
+    candidate, rows = at.candidate, at.situation.rows
+    if candidate.kernel:
+        return _kernel_within(at, found, made, memory_bytes, watch)
+    if found.scores is None and rows > _PILOT_FROM * candidate.search_rows:
+        measured = pilot(at, found.params, made, watch)
+        seconds = _grown(measured, rows, 1.1)
+        watch.afford(_all(seconds, rows, made), f"{candidate.name} on {rows:,} rows")
+    return at, found, []
+
+
+def _kernel_within(at: Trial, found: Found, made: tuple[Fold, ...], memory_bytes: int,
+                   watch: Stopwatch) -> tuple[Trial, Found, list[str]]:
+    family, rows = cast(KernelFamily, at.candidate.kernel), at.situation.rows
+    measured = None if family == "kernel_ridge" else pilot(at, found.params, made, watch)
+    expected = forecast(rows, at.situation.width, family, measured)
+    seconds = _all(expected.seconds, rows, made) if found.scores is None else expected.seconds
+    if expected.memory_bytes > memory_bytes:
+        because = (f"one fit on {rows:,} rows needs {shown_bytes(expected.memory_bytes)}, over [train.budget] memory "
+                   f"({shown_bytes(memory_bytes)})")
+    elif seconds > watch.left_s:
+        because = (f"{rows:,} rows need about {shown_seconds(seconds)}, over what is left of [train.budget] minutes "
+                   f"({shown_seconds(max(watch.left_s, 0))})")
+    else:
+        return at, found, [f"{expected.text}; {shown_bytes(expected.memory_bytes)} of {shown_bytes(memory_bytes)}"]
+    fallback = nystroem(family, found.params, at.situation, memory_bytes=memory_bytes, because=because)
+    small = at.through(lambda params: nystroem(family, params, at.situation, memory_bytes=memory_bytes,
+                                               because=because).estimator)
+    measured = pilot(small, found.params, made, watch)
+    watch.afford(_all(_grown(measured, rows, 1.2), rows, made), f"{at.candidate.name}, even approximated,")
+    params = {**found.params, "landmarks": fallback.components}
+    return small, Found(params=params, notes=found.notes), [fallback.sentence]
+
+
+def _grown(measured: Pilot, rows: int, power: float) -> float:
+    return measured.seconds * float((rows / measured.rows) ** power)
+
+
+def _all(seconds: float, rows: int, made: tuple[Fold, ...]) -> float:
+    """Seconds of every fold and the refit, when one fit on all rows takes `seconds`."""
+    return seconds * (1 + sum(len(fold.fit) / rows for fold in made))
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value

@@ -86,7 +86,9 @@ def public(tree: ast.AST, protocol: bool = False) -> Iterator[ast.FunctionDef | 
     """Public classes, functions and methods of a module; a port's bare promises (`...`), overloads and
     the tests of an exam, whose names are sentences, are left out."""
     for node in ast.iter_child_nodes(tree):
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name.startswith(("_", "test_")):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        if node.name.startswith(("_", "test_")):
             continue
         if isinstance(node, ast.ClassDef):
             yield node

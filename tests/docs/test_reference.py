@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import types
 import typing
@@ -69,3 +70,13 @@ def test_every_error_code_has_its_heading_status_and_exit_code() -> None:
     rows = re.findall(r"^\| \[`(\w+)`\]\(#\w+\) \| (\d+) \| (\d+) \|$", text, flags=re.MULTILINE)
     assert {code: (int(http), int(leave)) for code, http, leave in rows} == {
         code: (answer.http, answer.exit) for code, answer in errors.ANSWERS.items()}
+
+
+def test_the_command_reference_is_current() -> None:
+    """docs/cli.md is what the command line says of itself today; `make docs` writes it again."""
+    spec = importlib.util.spec_from_file_location("cli_reference", DOCS.parent / "tools" / "cli_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    assert (DOCS / "cli.md").read_text(encoding="utf-8") == reference.text()

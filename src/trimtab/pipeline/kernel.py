@@ -32,7 +32,12 @@ class Forecast:
 
     memory_bytes: int
     seconds: float
-    text: str
+    what: str                                 # the matrix, without times: "K: 4,000², 128 MB"
+
+    @property
+    def text(self) -> str:
+        """For people, with the time."""
+        return f"{self.what}; about {shown_seconds(self.seconds)} a fit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +54,7 @@ def forecast(n: int, p: int, family: KernelFamily, pilot: Pilot | None = None) -
     Memory is within 20% of measured peaks (benchmarks/kernel_forecast.py). Seconds are a guide: kernel ridge from this
     machine's measured speed, support vector machines from a `pilot` fit where one is given.
 
-    >>> forecast(4000, 6, "kernel_ridge").text.split(";")[0]
+    >>> forecast(4000, 6, "kernel_ridge").what
     'K: 4,000², 128 MB'
     """
     data = 3 * 8.0 * n * p
@@ -65,7 +70,7 @@ def forecast(n: int, p: int, family: KernelFamily, pilot: Pilot | None = None) -
         what = f"K: {n:,}², cached up to {shown_bytes(cache)}"
     if pilot is not None and family != "kernel_ridge":
         seconds = pilot.seconds * (n / pilot.rows) ** 2.2
-    return Forecast(memory_bytes=int(memory), seconds=seconds, text=f"{what}; about {shown_seconds(seconds)} a fit")
+    return Forecast(memory_bytes=int(memory), seconds=seconds, what=what)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,6 +68,7 @@ class CandidateResult:
     model: Digest | None = None               # blob: model.skops
     types: tuple[str, ...] = ()
     formula: str = ""                         # kernel and linear models: ŷ(x) = … with its numbers
+    preprocessing: tuple[str, ...] = ()       # what happens to its columns, a line per group
     notes: tuple[str, ...] = ()               # forecast, fallback, warnings; sentences for people
     error: str = ""                           # why it has no model
     fit_s: float = 0.0                        # wall seconds; never part of a digest

@@ -5,8 +5,8 @@ Pure but for time: no store. `train.py` runs it for each candidate, records and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from trimtab.config import FeatureRule
@@ -14,11 +14,11 @@ from trimtab.pipeline import preprocess
 from trimtab.pipeline.budget import OnProgress, Stopwatch, shown_bytes, shown_seconds
 from trimtab.pipeline.candidates import Candidate
 from trimtab.pipeline.crossval import Found, Scores, Steps, Trial, pilot, score, search, trial
-from trimtab.pipeline.fitting import FitFailed, fitted
+from trimtab.pipeline.fitting import FitFailed, answers, fitted
 from trimtab.pipeline.folds import Fold, folds
 from trimtab.pipeline.formula import formula
 from trimtab.pipeline.kernel import KernelFamily, Pilot, forecast, nystroem
-from trimtab.pipeline.model import Learnable, Split
+from trimtab.pipeline.model import Array, Index, Learnable, Split
 
 _PILOT_FROM = 4                               # a fit on this many times the search's rows is forecast first
 
@@ -32,7 +32,8 @@ class Trained:
     scores: Scores
     formula: str
     preprocessing: tuple[str, ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    fit_s: float = 0.0                        # wall seconds of the fit on all training rows
 
 
 def train_one(learnable: Learnable, split: Split, candidate: Candidate, *, k: int = 5, threads: int = 1,
@@ -55,16 +56,33 @@ def train_one(learnable: Learnable, split: Split, candidate: Candidate, *, k: in
             scores = score(at, found.params, made, Steps(candidate.name, "folds", len(made), watch, on_progress))
         steps = Steps(candidate.name, "refit", 1, watch, on_progress)
         steps.begin()
+        began = watch.timer()
         try:
             estimator, warned = fitted(at.pipeline(found.params), learnable.X[split.train], learnable.y[split.train])
         except FitFailed as problem:
             raise FitFailed(f"all training rows: {problem}") from problem
+        fit_s = watch.timer() - began
         steps.end()
     return Trained(
-        estimator=estimator, params={key: _plain(value) for key, value in found.params.items()}, scores=scores,
+        fit_s=fit_s, estimator=estimator, scores=scores,
+        params={key: _plain(value) for key, value in found.params.items()},
         formula=formula(estimator, learnable.features, learnable.classes),
         preprocessing=preprocess.lines(at.treatments) if candidate.style != "none" else (),
         notes=tuple(dict.fromkeys([*notes, *said, *found.notes, *scores.notes, *warned])))
+
+
+Predict = Callable[[Array], Array]
+Refit = Callable[[Index, int], Predict]
+
+
+def refitter(learnable: Learnable, split: Split, candidate: Candidate, params: Mapping[str, Any], *, threads: int = 1,
+             memory_bytes: int = 2**31, rules: Mapping[str, FeatureRule] | None = None) -> Refit:
+    """(rows to train on, seed) → the fitted model's answers: what the stability checks of `stability.py` ask for."""
+    def again(rows: Index, seed: int) -> Predict:
+        model = refit(learnable, replace(split, train=rows, seed=seed), candidate, params, threads=threads,
+                      memory_bytes=memory_bytes, rules=rules)
+        return lambda X: answers(model, X, learnable.task, len(learnable.classes))
+    return again
 
 
 def refit(learnable: Learnable, split: Split, candidate: Candidate, params: Mapping[str, Any], *, threads: int = 1,
@@ -109,7 +127,8 @@ def _kernel_within(at: Trial, found: Found, made: tuple[Fold, ...], memory_bytes
         because = (f"{rows:,} rows need about {shown_seconds(seconds)}, over what is left of [train.budget] minutes "
                    f"({shown_seconds(max(watch.left_s, 0))})")
     else:
-        return at, found, [f"{expected.text}; {shown_bytes(expected.memory_bytes)} of {shown_bytes(memory_bytes)}"]
+        fits = f"{shown_bytes(expected.memory_bytes)} a fit, budget {shown_bytes(memory_bytes)}"
+        return at, found, [f"{expected.what}, forecast ok: {fits}"]
     fallback = nystroem(family, found.params, at.situation, memory_bytes=memory_bytes, because=because)
     small = at.through(lambda params: nystroem(family, params, at.situation, memory_bytes=memory_bytes,
                                                because=because).estimator)

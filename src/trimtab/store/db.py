@@ -10,7 +10,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
 import sqlalchemy as sa
@@ -61,20 +60,6 @@ class Database:
         """Give back all connections."""
         self._engine.dispose()
 
-    def backup_to(self, path: Path) -> None:
-        """Copy a SQLite database, whole and consistent, into a new file while it is used. UsageError elsewhere."""
-        if not self.is_sqlite:
-            raise UsageError("a PostgreSQL workspace is backed up with pg_dump; see docs/workspace.md")
-        raw = self._engine.raw_connection()
-        try:
-            with sqlite3.connect(path) as target:
-                driver = raw.driver_connection
-                assert isinstance(driver, sqlite3.Connection)
-                driver.backup(target)
-            target.close()
-        finally:
-            raw.close()
-
     @contextmanager
     def _block(self, *, lock: bool, write: bool) -> Iterator[Connection]:
         if getattr(self._inside, "busy", False):
@@ -116,6 +101,17 @@ class Database:
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
+
+
+def insert_new(conn: Connection, table: sa.Table, values: dict[str, object]) -> bool:
+    """Insert a row unless its key is taken, also by a transaction under way; True where it was inserted."""
+    insert: Any
+    if conn.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert
+    else:
+        from sqlalchemy.dialects.sqlite import insert
+    made = insert(table).values(values).on_conflict_do_nothing().returning(*table.primary_key.columns)
+    return conn.execute(made).first() is not None
 
 
 def _parse(url: str) -> URL:

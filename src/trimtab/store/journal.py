@@ -80,13 +80,18 @@ class Journal:
         return Entry(seq=last.seq + 1, at=at, kind=kind, model=model, subject=subject, by=by, why=why,
                      body=body or {}, prev=last.hash, hash=digest)
 
+    def length(self, conn: Connection) -> int:
+        """The number of the newest row, as the caller's transaction sees it; waits for a concurrent appender."""
+        seq: int = conn.execute(sa.select(journal_head.c.seq).with_for_update()).scalar_one()
+        return seq
+
     def rows(self, *, model: str | None = None, kind: str | None = None, since: str | None = None,
              until: str | None = None, limit: int | None = None) -> list[Entry]:
         """Rows in order, oldest first; `since` and `until` are inclusive time texts; `limit` keeps the newest."""
         query = sa.select(journal).order_by(journal.c.seq.desc())
         for wanted, condition in (
             (model, journal.c.model == model), (kind, journal.c.kind == kind),
-            (since, journal.c.at >= since), (until, journal.c.at <= until),
+            (since, journal.c.at >= (since or "")), (until, journal.c.at <= (until or "")),
         ):
             if wanted is not None:
                 query = query.where(condition)
@@ -110,8 +115,8 @@ class Journal:
         with self._db.read() as conn:
             head_row = conn.execute(sa.select(journal_head)).one()
             head = Head(seq=head_row.seq, hash=head_row.hash, key_id=head_row.key_id, signature=head_row.signature)
-            cursor = conn.execution_options(yield_per=5000).execute(sa.select(journal).order_by(journal.c.seq))
-            last, anchored = _walk(cursor, expected)
+            with conn.execution_options(yield_per=5000).execute(sa.select(journal).order_by(journal.c.seq)) as rows:
+                last, anchored = _walk(rows, expected)
         if (last.seq, last.hash) != (head.seq, head.hash):
             raise JournalBroken(f"the journal ends at row {last.seq}, its signed head says row {head.seq}: rows at the "
                                 "end were cut or added. Restore the database from a backup.", row=last.seq)

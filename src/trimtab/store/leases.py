@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from trimtab import canon, clock
 from trimtab.clock import Clock
 from trimtab.errors import Conflict
-from trimtab.store.db import Database
+from trimtab.store.db import Database, insert_new
 from trimtab.store.schema import leases
 
 
@@ -37,10 +37,9 @@ class Leases:
         """The lease, or None while another holds it or when the key is done."""
         now, until = self._times(ttl)
         with self._db.write() as conn:
-            row = conn.execute(sa.select(leases).where(leases.c.key == key).with_for_update()).one_or_none()
-            if row is None:
-                conn.execute(leases.insert().values(key=key, holder=holder, token=1, expires_at=until))
+            if insert_new(conn, leases, {"key": key, "holder": holder, "token": 1, "expires_at": until}):
                 return Lease(key=key, holder=holder, token=1)
+            row = conn.execute(sa.select(leases).where(leases.c.key == key).with_for_update()).one()
             if row.done_at is not None or row.expires_at > now:
                 return None
             conn.execute(leases.update().where(leases.c.key == key)

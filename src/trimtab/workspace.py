@@ -1,0 +1,190 @@
+"""Where is everything that trimtab knows?  Opens a workspace and wires its rooms; holds no logic of theirs.
+
+A workspace is one folder (`.trimtab/`), found like git finds its own: the nearest one upwards. Its database is
+`trimtab.db` in that folder, or a PostgreSQL named by `TRIMTAB_DATABASE` or by the folder's `workspace.toml`. Reading
+never creates a workspace.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trimtab.clock import Clock, SystemClock
+from trimtab.config import quote
+from trimtab.errors import ConfigInvalid, NotFound, StoreUnreachable
+from trimtab.ids import Ids
+from trimtab.keys import Keyring
+from trimtab.store import migrate
+from trimtab.store.blobs_local import LocalBlobs
+from trimtab.store.db import Database
+from trimtab.store.journal import Journal
+from trimtab.store.leases import Leases
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from trimtab.data.versions import Datasets
+    from trimtab.registry.aliases import Aliases
+    from trimtab.registry.versions import Versions
+    from trimtab.serving.rollout import Rollouts
+    from trimtab.tracking.runs import Runs
+
+FOLDER = ".trimtab"
+SETTINGS = "workspace.toml"
+
+
+def find(start: Path | None = None) -> Path | None:
+    """The nearest `.trimtab/` in `start` (default: the current folder) or above it."""
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / FOLDER).is_dir():
+            return folder / FOLDER
+    return None
+
+
+def locate(named: str | Path | None = None, start: Path | None = None) -> Path:
+    """The workspace's folder: as named, else `TRIMTAB_WORKSPACE`, else the nearest upwards, else `./.trimtab`."""
+    named = named or os.environ.get("TRIMTAB_WORKSPACE") or None
+    if named:
+        return Path(named).absolute()
+    return find(start) or (start or Path.cwd()).absolute() / FOLDER
+
+
+def default_actor() -> str:
+    """Who acts here: `TRIMTAB_USER`, else the operating system's name for the user."""
+    try:
+        return os.environ.get("TRIMTAB_USER") or getpass.getuser()
+    except (KeyError, OSError):                # no such user in the system's list
+        return f"uid-{os.getuid()}"
+
+
+class Workspace:
+    """An open workspace: the rooms over one folder, ready to use; safe to share between threads."""
+
+    def __init__(self, folder: Path, db: Database, *, now: Clock | None = None, ids: Ids | None = None,
+                 actor: str | None = None) -> None:
+        self.folder, self.db = folder, db
+        self.clock: Clock = now or SystemClock()
+        self.ids = ids or Ids()
+        self.actor = actor or default_actor()
+        self.keyring = Keyring(folder / "keys")
+        self.blobs = LocalBlobs(folder / "objects")
+        self.journal = Journal(db, self.keyring, self.clock)
+        self.leases = Leases(db, self.clock)
+
+    @classmethod
+    def open(cls, folder: Path, *, create: bool = False, database: str | None = None, now: Clock | None = None,
+             ids: Ids | None = None, actor: str | None = None) -> Workspace:
+        """Open the workspace in `folder`; `create` makes what is missing, wholly or not at all.
+
+        `database`: a URL that overrides the folder's own setting and is remembered on `create`.
+        Raises NotFound (no workspace there), StoreNewer, StoreUnreachable, ConfigInvalid.
+        """
+        if not create and not folder.is_dir():
+            raise NotFound(f"there is no workspace at {folder.name}/; make one with trimtab init data.csv")
+        url = database or os.environ.get("TRIMTAB_DATABASE") or _database_url(folder)
+        if not create and url is None and not (folder / "trimtab.db").is_file():
+            raise NotFound(f"{folder.name}/ holds no workspace yet; make one with trimtab init data.csv")
+        if create:
+            _make_folder(folder, database)
+        workspace = cls(folder, Database(url or f"sqlite:///{folder / 'trimtab.db'}"), now=now, ids=ids, actor=actor)
+        if create:
+            migrate.upgrade(workspace.db)
+            workspace._first_row()
+        else:
+            migrate.check(workspace.db)
+        return workspace
+
+    @cached_property
+    def runs(self) -> Runs:
+        """What was tried."""
+        from trimtab.tracking.runs import Runs
+
+        return Runs(self.db, self.clock, self.ids)
+
+    @cached_property
+    def datasets(self) -> Datasets:
+        """The dataset versions."""
+        from trimtab.data.versions import Datasets
+
+        return Datasets(self.db, self.blobs, self.journal, self.clock)
+
+    @cached_property
+    def versions(self) -> Versions:
+        """The registered models."""
+        from trimtab.registry.versions import Versions
+
+        return Versions(self.db, self.blobs, self.journal, self.keyring, self.clock)
+
+    @cached_property
+    def aliases(self) -> Aliases:
+        """Names on versions; moving `champion` is `promote`."""
+        from trimtab.registry.aliases import Aliases
+
+        return Aliases(self.db, self.journal, self.clock, self._promote)
+
+    @cached_property
+    def rollouts(self) -> Rollouts:
+        """What is live."""
+        from trimtab.serving.rollout import Rollouts
+
+        return Rollouts(self.db, self.journal, self.clock, get=self.versions.get, verify=self.versions.verify,
+                        move_champion=self._move_champion)
+
+    def close(self) -> None:
+        """Give the database's connections back."""
+        self.db.close()
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _promote(self, model: str, number: int, *, by: str, why: str) -> object:
+        return self.rollouts.promote(model, number, by=by, why=why)
+
+    def _move_champion(self, conn: Connection, model: str, number: int, by: str) -> None:
+        self.aliases.put(conn, model=model, alias="champion", number=number, by=by, why="moves with the rollout")
+
+    def _first_row(self) -> None:
+        if self.journal.head().seq:
+            return
+        with self.db.write() as conn:
+            if self.journal.length(conn) == 0:
+                self.journal.append(conn, kind="workspace.init", model="", subject="workspace", by=self.actor,
+                                    why="made", body={"format": "trimtab.workspace/1"})
+
+
+def _database_url(folder: Path) -> str | None:
+    path = folder / SETTINGS
+    if not path.is_file():
+        return None
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise ConfigInvalid(f"{SETTINGS} of the workspace is not valid TOML: {problem}") from None
+    url = settings.get("database")
+    if not isinstance(url, str) or len(settings) != 1:
+        raise ConfigInvalid(f"{SETTINGS} of the workspace holds one line: database = \"postgresql://…\"")
+    return url
+
+
+def _make_folder(folder: Path, database: str | None) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        ignore = folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+        if database is not None and not (folder / SETTINGS).exists():
+            handle = os.open(folder / SETTINGS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)   # may hold a password
+            with os.fdopen(handle, "w", encoding="utf-8") as out:
+                out.write(f"database = {quote(database)}\n")
+    except OSError as problem:
+        raise StoreUnreachable(f"the workspace {folder.name}/ can't be made: {problem.strerror}. Name another place "
+                               "with --workspace DIR") from problem

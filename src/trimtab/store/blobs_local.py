@@ -1,4 +1,4 @@
-"""Blobs as files: `objects/ab/cdef…`, written to a temporary name, fsynced, renamed."""
+"""How are blobs kept as files?  As `objects/ab/cdef…`, written to a temporary name, fsynced, renamed."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ MIGRATIONS = ROOT / "src" / "trimtab" / "store" / "migrations"
 # Frames that may catch everything, as "file: function": a thread's or a door's outermost one, which logs, and the calls
 # into code that is not ours (a project's own functions, an estimator), which may raise anything and must not end a run.
 OUTERMOST = frozenset({
+    "src/trimtab/doors/cli/main.py: main",
     "src/trimtab/pipeline/custom.py: _import",
     "src/trimtab/pipeline/custom.py: call",
     "src/trimtab/pipeline/fitting.py: answers",

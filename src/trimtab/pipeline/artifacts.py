@@ -74,9 +74,9 @@ def save_report(blobs: BlobStore, value: TrainReport) -> Digest:
     return put_json(blobs, report_json(value))
 
 
-def load_report(blobs: BlobStore, digest: Digest) -> TrainReport:
-    """The inverse of `save_report`."""
-    raw: Any = read_json(blobs, digest)
+def load_report(blobs: BlobStore, digest: str) -> TrainReport:
+    """The inverse of `save_report`; `digest` is the output "report" of a "train" run."""
+    raw: Any = read_json(blobs, Digest(digest))
     return TrainReport(**{
         **{key: value for key, value in raw.items() if key != "schema"},
         "candidates": tuple(_result(one) for one in raw["candidates"]), "dataset": Digest(raw["dataset"]),

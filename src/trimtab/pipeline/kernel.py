@@ -87,7 +87,8 @@ def nystroem(family: KernelFamily, params: Mapping[str, Any], situation: Situati
              because: str) -> Fallback:
     """Nyström features and a linear machine on them: Ridge, LinearSVR or LinearSVC with the same λ or C.
 
-    The number of landmark rows is 10·√n, at least 50, at most 1,000, and no more than fit into `memory_bytes`.
+    The number of landmark rows is 10·√n, at least 50, at most 1,000 and half of the rows (folds have fewer), and no more
+    than fit into `memory_bytes`.
     """
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import Ridge
@@ -96,7 +97,7 @@ def nystroem(family: KernelFamily, params: Mapping[str, Any], situation: Situati
 
     n = situation.rows
     fits = int(memory_bytes / (3 * 8.0 * n))   # K(rows, landmarks), its whitened form, and the solver's copy
-    components = min(n, max(50, min(1000, int(10 * np.sqrt(n)), fits)))
+    components = max(1, min(n // 2, max(50, min(1000, int(10 * np.sqrt(n)), fits))))
     kernel = {key: params[key] for key in _KERNEL_PARAMS if key in params}
     gamma = kernel.get("gamma")
     if isinstance(gamma, str):                 # "scale" and "auto" have no meaning here: features have unit variance

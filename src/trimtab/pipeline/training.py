@@ -107,7 +107,7 @@ def _within(at: Trial, found: Found, made: tuple[Fold, ...], memory_bytes: int,
     candidate, rows = at.candidate, at.situation.rows
     if candidate.kernel:
         return _kernel_within(at, found, made, memory_bytes, watch)
-    if found.scores is None and rows > _PILOT_FROM * candidate.search_rows:
+    if found.scores is None and candidate.family != "baseline" and rows > _PILOT_FROM * candidate.search_rows:
         measured = pilot(at, found.params, made, watch)
         seconds = _grown(measured, rows, 1.1)
         watch.afford(_all(seconds, rows, made), f"{candidate.name} on {rows:,} rows")

@@ -77,7 +77,7 @@ def test_other_ingredients_are_other_versions(reg: Registry) -> None:
 def test_an_ingredient_that_was_not_stored_is_refused(reg: Registry) -> None:
     """No visible version lacks verified bytes; nothing is written."""
     missing = digest_bytes(b"never stored")
-    with pytest.raises(BlobMissing, match="the code that risk was made from"):
+    with pytest.raises(BlobMissing, match="the code that this version was made from"):
         reg.register(ingredients=Ingredients(**{**{k: Digest(v) for k, v in reg.ingredients().to_json().items()},
                                                 "code": missing}))
     assert reg.versions.models() == []

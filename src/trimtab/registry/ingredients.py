@@ -37,11 +37,11 @@ def capture(root: Path, config: ProjectConfig, *, blobs: BlobStore, dataset: Dig
 def capture_code(root: Path, blobs: BlobStore) -> Digest:
     """Store the project's source files; the digest is of the list that names them."""
     origin = _origin(root)
-    if origin is not None and (laid_out := capture_sources(root, ask_git=False)) and \
-            origin["files"] == digests(laid_out.files):
-        sources, git, skipped = laid_out, origin["git"], origin["skipped"]
+    beside = str(origin["folder"]) if origin else ""
+    sources = capture_sources(root, ask_git=origin is None, leave_out=beside)
+    if origin is not None and origin["files"] == digests(sources.files):
+        git, skipped = origin["git"], origin["skipped"]
     else:
-        sources = capture_sources(root)
         git, skipped = _git_facts(sources, blobs), sources.skipped
     for data in sources.files.values():
         put_bytes(blobs, data)
@@ -89,4 +89,4 @@ def _origin(root: Path) -> dict[str, object] | None:
         return None
     if not isinstance(told, dict) or told.get("schema") != "trimtab.origin/1":
         return None
-    return told if {"git", "skipped", "files"} <= set(told) else None
+    return told if {"git", "skipped", "files", "folder"} <= set(told) else None

@@ -55,8 +55,11 @@ class Sources:
     git: Git | None = None
 
 
-def capture_sources(root: Path, *, ask_git: bool = True) -> Sources:
-    """The project's own source files under `root`. The same files give the same answer, in order."""
+def capture_sources(root: Path, *, ask_git: bool = True, leave_out: str = "") -> Sources:
+    """The project's own source files under `root`. The same files give the same answer, in order.
+
+    leave_out: a folder that is none of the project's, as `checkout` makes one for a version's files.
+    """
     root = root.resolve()
     listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--",
                   *(f"*{kind}" for kind in _KINDS)) if ask_git else None
@@ -66,6 +69,7 @@ def capture_sources(root: Path, *, ask_git: bool = True) -> Sources:
     else:
         names = sorted({name for name in listed.decode("utf-8", "replace").split("\0") if name})
         names = [name for name in names if (root / name).exists()]          # a deletion is told by the diff
+    names = [name for name in names if not (leave_out and name.startswith(f"{leave_out}/"))]
     files = _read(root, names, skipped)
     return Sources(files=files, skipped=skipped, git=None if listed is None else _state(root, list(files)))
 

@@ -47,20 +47,8 @@ class Versions:
         `facts` become the file `model.json`. The ingredients' blobs must be stored already. Raises UsageError (name,
         paths, sizes, other bytes given for model.json), BlobMissing (an ingredient).
         """
-        model = model_name(model)
-        told = _plain(facts)
-        files = {**files, FACTS_FILE: _facts_file(files, told)}
-        verdict = rules.may_register({path: len(data) for path, data in files.items()})
-        if not verdict.allowed:
-            raise UsageError(f"{model} can't be registered: {verdict.reason}")
-        for name, digest in ingredients.to_json().items():
-            if not self._blobs.has(Digest(digest)):
-                raise BlobMissing(f"the {name} that {model} was made from ({Digest(digest).short}) is not stored; "
-                                  "capture the ingredients before registering", digest=digest)
-        manifest = Manifest(
-            flavor=flavor, types=tuple(sorted(set(types))), ingredients=ingredients,
-            files={path: self._put(files[path]) for path in sorted(files)},
-            sizes={path: len(files[path]) for path in sorted(files)})
+        model, told = model_name(model), _plain(facts)
+        manifest = self.manifest(files, flavor=flavor, types=types, ingredients=ingredients, facts=told)
         judged = None if evaluation is None else _plain(evaluation)
         evaluation_digest = None if judged is None else self._put(canon.dumps(judged))
         digest = canon.digest_json(manifest.to_json())
@@ -81,6 +69,25 @@ class Versions:
             self._journal.append(conn, kind="version.register", model=model, subject=f"v{number}", by=by, why=note,
                                  body=_journalled(version))
         return version
+
+    def manifest(self, files: Mapping[str, bytes], *, flavor: str, types: Iterable[str], ingredients: Ingredients,
+                 facts: Mapping[str, object]) -> Manifest:
+        """Store and verify the bytes of a version that is not registered (yet): what a rebuild is compared by.
+
+        Raises as `register`.
+        """
+        files = {**files, FACTS_FILE: _facts_file(files, _plain(facts))}
+        verdict = rules.may_register({path: len(data) for path, data in files.items()})
+        if not verdict.allowed:
+            raise UsageError(f"these files can't be registered: {verdict.reason}")
+        for name, digest in ingredients.to_json().items():
+            if not self._blobs.has(Digest(digest)):
+                raise BlobMissing(f"the {name} that this version was made from ({Digest(digest).short}) is not stored; "
+                                  "capture the ingredients before registering", digest=digest)
+        return Manifest(
+            flavor=flavor, types=tuple(sorted(set(types))), ingredients=ingredients,
+            files={path: self._put(files[path]) for path in sorted(files)},
+            sizes={path: len(files[path]) for path in sorted(files)})
 
     def get(self, model: str, number: int) -> Version:
         """The version with this number; a deleted one has `deleted_at`. Raises NotFound with what exists."""
@@ -145,6 +152,16 @@ class Versions:
             return None
         value = read_json(self._blobs, version.evaluation)
         return value if isinstance(value, dict) else None
+
+    def ingredient(self, version: Version, name: str) -> dict[str, object]:
+        """What one of its ingredients says: "code", "data", "config" or "environment". Raises as `read`."""
+        digest = Digest(version.manifest.ingredients.to_json()[name])
+        value = canon.loads(self._checked(version, f"its {name}", digest))
+        return value if isinstance(value, dict) else {}
+
+    def blob(self, version: Version, what: str, digest: Digest) -> bytes:
+        """Bytes that an ingredient names, digest checked; `what` is how an error calls them."""
+        return self._checked(version, what, digest)
 
     def verify(self, version: Version) -> None:
         """Is the version what was signed and journalled?  Signature, manifest, every file, ingredients, evaluation.

@@ -1,0 +1,282 @@
+"""What does a version answer?  The one way in which evaluation, serving and monitoring call a model.
+
+A bundle is a loaded version: contract, facts (`model.json`), estimator and, where the project has one, its features
+transform. Whoever has rows, a table or an encoded matrix gets the same numbers from the same code: what was tested is
+what serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.data.contract import Column, Contract
+from trimtab.errors import ContractViolation, MissingExtra, UntrustedModel, UsageError
+from trimtab.registry import version_code
+from trimtab.registry.model import Version
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from trimtab.registry.versions import Versions
+
+Array = NDArray[np.float64]
+Label = str | int | bool
+_DAY_US = 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """Answers in the order of the rows. `values`: floats (regression) or class labels as the data has them.
+
+    `probabilities`: shape (rows, classes), columns in the order of the facts' classes; None for regression and for
+    classifiers that give none.
+    """
+
+    values: list[float] | list[Label]
+    probabilities: Array | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """One loaded version, ready to predict. Safe to share between threads: nothing in it changes after loading.
+
+    facts: "task", "classes", "positive", "threshold", "input" ("matrix": the encoded matrix, "frame": a pandas
+    DataFrame of raw columns), "features", "transform". `warning`: a sentence, empty where nothing is to be said.
+    """
+
+    contract: Contract
+    facts: Mapping[str, Any]
+    estimator: Any
+    transform: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+    name: str = ""
+    number: int = 0
+    digest: str = ""
+    warning: str = ""
+    _seen: Contract = field(init=False, repr=False)          # the columns that the estimator sees, after the transform
+    _columns: tuple[int, ...] = field(init=False, repr=False)
+    _positive: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        seen = self.contract if self.transform is None else _contract_of(self.facts.get("features", ()))
+        object.__setattr__(self, "_seen", seen)
+        classes = self.classes
+        object.__setattr__(self, "_columns", _places(self.estimator, classes) if classes else ())
+        positive = self.facts.get("positive")
+        place = classes.index(positive) if positive in classes else len(classes) - 1
+        object.__setattr__(self, "_positive", place)
+
+    @property
+    def task(self) -> str:
+        """`regression`, `binary` or `multiclass`."""
+        return str(self.facts.get("task", "regression"))
+
+    @property
+    def classes(self) -> tuple[Label, ...]:
+        """Class labels with the types that the data has; empty for regression."""
+        return tuple(self.facts.get("classes") or ())
+
+    @property
+    def threshold(self) -> float | None:
+        """The probability of the positive class from which on it is the answer; None: the most probable class is."""
+        value = self.facts.get("threshold")
+        return None if value is None else float(value)
+
+    def predict(self, X: Array) -> Prediction:
+        """Answers for the encoded matrix, shape (rows, features of the contract), float64 (see `data.encode`).
+
+        Raises UsageError where the shape is another one.
+        """
+        width = len(self.contract.features)
+        if X.ndim != 2 or X.shape[1] != width:
+            raise UsageError(f"{self._who} takes {width} features, and the matrix has shape {tuple(X.shape)}; encode "
+                             "the rows with its own contract")
+        if not len(X):
+            return Prediction(values=[], probabilities=np.empty((0, len(self.classes))) if self.classes else None)
+        if self.transform is None and self.facts.get("input", "matrix") == "matrix":
+            return self._answer(X)
+        return self.predict_frame(decode(self.contract, X))
+
+    def predict_frame(self, frame: pl.DataFrame) -> Prediction:
+        """Answers for raw columns; others are ignored. The contract is not checked here.
+
+        Raises ContractViolation where a column is missing or of a type that can't be encoded, MissingExtra where the
+        estimator wants pandas and there is none, UsageError where the features transform fails.
+        """
+        from trimtab.data.encode import encode
+
+        if not frame.height:
+            return self.predict(np.empty((0, len(self.contract.features))))
+        if self.transform is not None:
+            frame = self._transformed(frame)
+        if self.facts.get("input", "matrix") == "matrix":
+            return self._answer(encode(self._seen, frame))
+        return self._answer(_pandas(self._seen, frame))
+
+    def predict_rows(self, rows: Sequence[Mapping[str, object]]) -> Prediction:
+        """Answers for JSON rows, each checked against the contract first.
+
+        Raises ContractViolation with `details["violations"]`, one entry per broken rule:
+        {"row": from 1, "column", "rule", "value", "message"}; then nothing is predicted.
+        """
+        return self.predict(self.encode_rows(rows))
+
+    def encode_rows(self, rows: Sequence[Mapping[str, object]]) -> Array:
+        """The encoded matrix of JSON rows, shape (rows, features). Raises ContractViolation as `predict_rows`."""
+        out: list[float] = []
+        violations: list[dict[str, object]] = []
+        check = self._check
+        for place, row in enumerate(rows, start=1):
+            for broken in check(row, out):
+                violations.append({"row": place, "column": broken.column, "rule": broken.rule, "value": broken.value,
+                                   "message": broken.message})
+        if violations:
+            raise ContractViolation(_told(violations), violations=violations)
+        return np.array(out, dtype=np.float64).reshape(len(rows), len(self.contract.features))
+
+    @property
+    def _who(self) -> str:
+        return self.name or "the model"
+
+    def _transformed(self, frame: pl.DataFrame) -> pl.DataFrame:
+        assert self.transform is not None
+        known = [column.name for column in self.contract.features if column.name in frame.columns]
+        try:
+            made = self.transform(frame.select(known))
+        except Exception as problem:
+            raise UsageError(f"{self._who}: its features transform {self.facts.get('transform')} raised "
+                             f"{type(problem).__name__}: {str(problem)[:200]}") from problem
+        if made.height != frame.height:
+            raise UsageError(f"{self._who}: its features transform made {made.height} rows of {frame.height}")
+        return made
+
+    def _answer(self, X: Any) -> Prediction:
+        if not self.classes:
+            values = np.asarray(self.estimator.predict(X), dtype=np.float64).reshape(-1)
+            return Prediction(values=cast("list[float]", values.tolist()))
+        classes = self.classes
+        if not hasattr(self.estimator, "predict_proba"):
+            places = self._codes(self.estimator.predict(X))
+            return Prediction(values=[classes[place] for place in places])
+        given = np.asarray(self.estimator.predict_proba(X), dtype=np.float64)
+        if self._columns == tuple(range(len(classes))):
+            probabilities = given
+        else:
+            probabilities = np.zeros((len(given), len(classes)))
+            probabilities[:, list(self._columns)] = given
+        if self.threshold is not None and len(classes) == 2:
+            yes = probabilities[:, self._positive] >= self.threshold
+            picked = np.where(yes, self._positive, 1 - self._positive)
+        else:
+            picked = probabilities.argmax(axis=1)
+        return Prediction(values=[classes[place] for place in picked.tolist()], probabilities=probabilities)
+
+    def _codes(self, answers: Any) -> list[int]:
+        of = dict(zip(np.asarray(self.estimator.classes_).tolist(), self._columns, strict=True))
+        return [of[answer] for answer in np.asarray(answers).tolist()]
+
+
+def load_bundle(versions: Versions, version: Version, *, trusted: Iterable[str] = ()) -> Bundle:
+    """The version, verified and loaded: signature and digests first, then types, then construction.
+
+    trusted: types allowed beyond trimtab's list and beyond those that its own facts name ("trusted", taken from
+    `[model] trusted` at registration and signed with the version). Raises SignatureInvalid, DigestMismatch,
+    BlobMissing, Conflict (deleted), UntrustedModel, MissingExtra (another flavour).
+    """
+    from trimtab.data.contract_toml import parse
+    from trimtab.flavors import sklearn as flavor
+
+    if version.manifest.flavor != flavor.FLAVOR:
+        raise MissingExtra(f"{version.name} is of flavour {version.manifest.flavor!r}, which this trimtab can't load")
+    versions.verify(version)
+    named = version.facts.get("trusted", ())
+    allow = {str(name) for name in named} | set(trusted) if isinstance(named, list | tuple) else set(trusted)
+    warning = flavor.version_warning(_made_with(version))
+    data = versions.read(version, flavor.FILE)
+    code = {path: versions.read(version, path) for path in version.manifest.files
+            if path.startswith(version_code.FOLDER)}
+    found = flavor.inspect(data, allow)
+    if found.refused:
+        raise UntrustedModel(f"{version.name}: {flavor.refusal(found.refused)}", types=list(found.refused))
+    with version_code.imported(code, version.name):
+        estimator = flavor.load(data, allow)
+    reference = version.facts.get("transform")
+    transform = version_code.function(str(reference), code, version.name) if reference else None
+    contract = parse(versions.read(version, "contract.toml").decode())
+    return Bundle(contract=contract, facts=version.facts, estimator=estimator,
+                  transform=cast("Callable[[pl.DataFrame], pl.DataFrame] | None", transform), name=version.name,
+                  number=version.number, digest=version.digest,
+                  warning=f"{version.name} was {warning}" if warning else "")
+
+
+def decode(contract: Contract, X: Array) -> pl.DataFrame:
+    """The raw columns that an encoded matrix stands for: the inverse of `data.encode`, but unseen categories are null.
+
+    X: shape (rows, features of the contract).
+    """
+    import polars as pl
+
+    made: list[pl.Series] = []
+    for place, column in enumerate(contract.features):
+        numbers = pl.Series(column.name, np.ascontiguousarray(X[:, place])).fill_nan(None)
+        if column.type == "boolean":
+            numbers = numbers.cast(pl.Boolean)
+        elif column.type == "integer":
+            numbers = numbers.cast(pl.Int64, strict=False)
+        elif column.type == "category":
+            numbers = numbers.cast(pl.Int64).replace_strict(
+                list(range(len(column.categories))), list(column.categories), default=None, return_dtype=pl.String)
+        elif column.type == "datetime":
+            numbers = (numbers * _DAY_US).round().cast(pl.Int64).cast(pl.Datetime("us"))
+        made.append(numbers)
+    return pl.DataFrame(made)
+
+
+def _places(estimator: Any, classes: tuple[Label, ...]) -> tuple[int, ...]:
+    """Which of `classes` each of the estimator's own is: the same labels, or codes into them."""
+    own = np.asarray(getattr(estimator, "classes_", np.arange(len(classes)))).tolist()
+    if own == list(classes):
+        return tuple(range(len(classes)))
+    if all(isinstance(code, int) and 0 <= code < len(classes) for code in own):
+        return tuple(own)
+    if all(label in classes for label in own):
+        return tuple(classes.index(label) for label in own)
+    raise UntrustedModel(f"the model answers {own[:5]}, and its facts say {list(classes)[:5]}: they do not belong "
+                         "together. Register it again.")
+
+
+def _contract_of(features: object) -> Contract:
+    """What the estimator sees after a transform, as the facts list it."""
+    assert isinstance(features, list | tuple)
+    return Contract(columns=tuple(
+        Column(name=each["name"], type=each["type"], categories=tuple(each.get("categories") or ()), missing=True,
+               unseen=True) for each in features))
+
+
+def _pandas(contract: Contract, frame: pl.DataFrame) -> Any:
+    try:
+        import pandas as pd
+    except ImportError:
+        raise MissingExtra("this model was fitted on a pandas DataFrame and pandas is not installed here: "
+                           "pip install pandas") from None
+    columns = {column.name: frame[column.name].to_list() for column in contract.features}
+    made = pd.DataFrame(columns)
+    for column in contract.features:
+        if column.type in ("number", "integer") and made[column.name].dtype == object:
+            made[column.name] = made[column.name].astype("float64")
+    return made
+
+
+def _made_with(version: Version) -> object:
+    libraries = version.facts.get("libraries")
+    return libraries.get("scikit-learn") if isinstance(libraries, dict) else None
+
+
+def _told(violations: list[dict[str, object]]) -> str:
+    first = violations[0]["message"]
+    more = f" (and {len(violations) - 1:,} more)" if len(violations) > 1 else ""
+    return f"{first}{more}"

@@ -12,15 +12,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from trimtab.canon import Digest, finite
-from trimtab.pipeline.model import Label, Task
+from trimtab.pipeline.model import Array, Index, Label, Task
 from trimtab.stats.interval import Interval
+from trimtab.stats.scores import BINARY, MULTICLASS, REGRESSION
 
 SCHEMA = "trimtab.evaluation/1"
-BASELINE = "dummy"
-
-REGRESSION_METRICS = ("mse", "rmse", "mae", "r2")
-CLASS_METRICS = ("accuracy", "precision", "recall", "f1", "auc", "log_loss", "brier", "calibration")
-BINARY_METRICS = (*CLASS_METRICS, "sensitivity", "specificity")
 
 _NAMES = {"mse": "MSE", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "auc": "AUC", "f1": "F1", "log_loss": "log loss",
           "brier": "Brier score", "calibration": "calibration error"}
@@ -28,7 +24,7 @@ _NAMES = {"mse": "MSE", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "auc": "AUC",
 
 def metrics_of(task: Task) -> tuple[str, ...]:
     """The metric names that a task has, as gates spell them."""
-    return {"regression": REGRESSION_METRICS, "binary": BINARY_METRICS, "multiclass": CLASS_METRICS}[task]
+    return {"regression": REGRESSION, "binary": BINARY, "multiclass": MULTICLASS}[task]
 
 
 def shown_metric(metric: str) -> str:
@@ -118,7 +114,7 @@ class Comparison:
     tested, the numbers are NaN.
     """
 
-    role: Literal["baseline", "beats", "champion"]
+    role: Literal["baseline", "beats", "candidate", "champion"]
     against: str
     metric: str
     mean: float = math.nan
@@ -339,6 +335,18 @@ class Decision:
         return {"threshold": self.threshold, "chosen_on": self.chosen_on, "positive": self.positive,
                 "cost_false_negative": self.cost_false_negative, "cost_false_positive": self.cost_false_positive,
                 "cost": self.cost.to_json(), "cost_at_half": self.half_cost}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """What the chosen model answered on the held-out rows.
+
+    rows: shape (n,), rows of the dataset; y: shape (n,), values or class codes; answers: shape (n,) or (n, classes).
+    """
+
+    rows: Index
+    y: Array | Index
+    answers: Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from trimtab.config import Gates, Limit, suggest
 from trimtab.errors import ConfigInvalid
+from trimtab.pipeline.choice import BASELINE
 from trimtab.pipeline.evaluation import (
-    BASELINE,
     Comparison,
     GateReport,
     GateResult,

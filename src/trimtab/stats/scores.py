@@ -1,0 +1,123 @@
+"""How good are predictions?  (the metrics that every report, gate and comparison uses)
+
+Regression: mse, rmse, mae, r2. Classification: accuracy, precision, recall, f1, auc, log_loss, brier, calibration;
+binary also sensitivity and specificity. They equal scikit-learn's to 1e-12 where it has them. How sure we may be of
+them is `bootstrap.py`'s concern; the sums behind them are in `weighted.py`.
+
+What is not defined is NaN, without a warning: every score of no rows or with a prediction that is NaN, r2 of one row,
+auc with one class only, sensitivity and specificity without a row of that kind. Where scikit-learn defines a quotient
+without a case as 0 (precision when nothing was predicted positive, recall, f1) it is 0.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trimtab.errors import UsageError
+
+Task = Literal["regression", "binary", "multiclass"]
+Direction = Literal["lower", "higher"]
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+REGRESSION = ("mse", "rmse", "mae", "r2")
+MULTICLASS = ("accuracy", "precision", "recall", "f1", "auc", "log_loss", "brier", "calibration")
+BINARY = (*MULTICLASS, "sensitivity", "specificity")
+
+_LOWER = ("mse", "rmse", "mae", "log_loss", "brier", "calibration", "cost", "latency_p99_ms")
+_HIGHER = ("r2", "accuracy", "precision", "recall", "f1", "auc", "sensitivity", "specificity")
+
+
+def direction(metric: str) -> Direction:
+    """Is a lower or a higher value of the metric better? Raises UsageError for an unknown metric.
+
+    >>> direction("rmse"), direction("auc")
+    ('lower', 'higher')
+    """
+    if metric in _LOWER:
+        return "lower"
+    if metric in _HIGHER:
+        return "higher"
+    known = (*_HIGHER, *_LOWER)
+    near = difflib.get_close_matches(metric, known, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+    raise UsageError(f"metric {metric!r} is unknown. {hint}", metric=metric)
+
+
+def regression_scores(y: ArrayLike, pred: ArrayLike) -> dict[str, float]:
+    """mse (unit²), rmse and mae (the target's unit), r2 (≤ 1).
+
+    y, pred: shape (rows,). r2 of a constant target is 1 for perfect predictions and 0 for any other, as scikit-learn
+    has it. Raises UsageError where shapes differ.
+
+    >>> regression_scores([1.0, 2.0, 3.0], [1.0, 2.0, 5.0])["mae"]
+    0.6666666666666666
+    """
+    from trimtab.stats.weighted import RegressionScorer
+
+    return RegressionScorer(y, pred).point()
+
+
+def classification_scores(y_codes: ArrayLike, proba: ArrayLike, classes: Sequence[object],
+                          threshold: float | None = None, *, positive: int = 1) -> dict[str, float]:
+    """The scores of class probabilities.
+
+    y_codes: shape (rows,), codes into `classes`. proba: shape (rows, len(classes)); for two classes also shape (rows,),
+    the probability of code 1. threshold: binary only; a row is called positive where its probability ≥ threshold;
+    None takes the more probable class. positive: the code that precision, recall, sensitivity … are about.
+    Binary: precision, recall (= sensitivity), f1 of the positive class; auc with ties at ½ (Mann–Whitney); brier in
+    [0, 1]; calibration of the positive class's probability. Multiclass: precision, recall, f1 averaged over the classes
+    that occur in y or in the predictions; auc averaged one class against the rest, over the classes that occur;
+    brier summed over classes, in [0, 2]; calibration of the winning class's probability.
+    log_loss in nats; calibration: expected calibration error over ten equal bins (Naeini et al. 2015; Guo et al. 2017).
+    Raises UsageError where shapes or codes don't fit.
+
+    >>> found = classification_scores([0, 0, 1, 1], [0.1, 0.6, 0.6, 0.9], classes=["no", "yes"])
+    >>> found["auc"], found["sensitivity"], found["specificity"], found["precision"]
+    (0.875, 1.0, 0.5, 0.6666666666666666)
+    """
+    from trimtab.stats.weighted import ClassificationScorer
+
+    table = as_probabilities(proba)
+    if table.shape[1] != len(classes):
+        raise UsageError(f"there are {len(classes)} classes but {table.shape[1]} columns of probabilities; "
+                         "give one column per class, in the order of `classes`")
+    return ClassificationScorer(y_codes, table, threshold=threshold, positive=positive).point()
+
+
+def as_rows(y: ArrayLike, pred: ArrayLike) -> tuple[Array, Array]:
+    """Both as float64 of shape (rows,). Raises UsageError where their lengths differ."""
+    truth, guess = np.asarray(y, dtype=np.float64), np.asarray(pred, dtype=np.float64)
+    if guess.ndim == 2 and guess.shape[1] == 1:
+        guess = guess[:, 0]
+    if truth.ndim != 1 or truth.shape != guess.shape:
+        raise UsageError(f"y has shape {truth.shape} and the predictions {guess.shape}; "
+                         "expected one number per row each")
+    return truth, guess
+
+
+def as_probabilities(proba: ArrayLike) -> Array:
+    """float64 of shape (rows, classes); one column for code 1 becomes two. Raises UsageError for any other shape."""
+    table = np.asarray(proba, dtype=np.float64)
+    if table.ndim == 1:
+        table = np.column_stack((1 - table, table))
+    if table.ndim != 2 or table.shape[1] < 2:
+        raise UsageError(f"probabilities have shape {table.shape}; expected (rows, classes) with at least two classes")
+    return table
+
+
+def as_codes(y: ArrayLike, proba: Array) -> Codes:
+    """int64 codes of shape (rows,), each a column of `proba`. Raises UsageError where they don't fit."""
+    codes = np.asarray(y)
+    if codes.shape != proba.shape[:1]:
+        raise UsageError(f"y has shape {codes.shape} and the probabilities {proba.shape}; expected one code per row")
+    with np.errstate(invalid="ignore"):
+        whole = codes.astype(np.int64)
+    if not (np.array_equal(whole, codes) and ((whole >= 0) & (whole < proba.shape[1])).all()):
+        raise UsageError(f"y holds something else than whole codes 0 … {proba.shape[1] - 1}; encode the classes first")
+    return whole

@@ -22,6 +22,6 @@ def check_name(kind: str, text: str) -> str:
     """
     name = unicodedata.normalize("NFC", text)
     if not _NAME.fullmatch(name) or ".." in name:
-        raise UsageError(f"{text[:100]!r} can't name a {kind}: use 1 to 100 letters, digits, '-', '_' or '.', "
+        raise UsageError(f"{text[:100]!r} can't name the {kind}: use 1 to 100 letters, digits, '-', '_' or '.', "
                          "beginning with a letter or digit")
     return name

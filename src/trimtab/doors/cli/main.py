@@ -1,0 +1,136 @@
+"""Which command was meant?  The outermost frame of the command line: names, errors, exit codes.
+
+Commands load when they are called, so that `trimtab --help` costs no more than click itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from trimtab import __version__
+from trimtab.errors import TrimtabError
+
+# name → (module of this package, attribute, one line of help)
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "init": ("data", "init", "Read a table, infer its contract, write trimtab.toml."),
+    "check": ("data", "check", "Check data against the contract, row by row."),
+    "contract": ("data", "contract", "Show or edit the data contract."),
+    "train": ("training", "train", "Train the candidates that trimtab.toml names."),
+    "evaluate": ("training", "evaluate", "Score the candidates on held-out rows, judge the gates, register."),
+    "why": ("training", "why", "Say why a step would run again, or not."),
+    "register": ("registry", "register", "Register the evaluated model as a new version."),
+    "versions": ("registry", "versions", "List the versions of a model."),
+    "log": ("registry", "log", "What happened to a model, newest first; or what was live at a moment."),
+    "diff": ("registry", "diff", "Compare two versions: metrics, data, code, and where they disagree."),
+    "alias": ("registry", "alias", "Set, remove or list names on versions."),
+    "checkout": ("registry", "checkout", "Lay out what a version was made from in a folder."),
+    "rebuild": ("registry", "rebuild", "Make a version again from its ingredients and compare the digests."),
+    "delete": ("registry", "delete", "Delete a version that does not serve; its digests stay."),
+    "deploy": ("serving", "deploy", "Make a version live."),
+    "promote": ("serving", "promote", "Make a version the champion of an endpoint that serves already."),
+    "rollback": ("serving", "rollback", "Go back to the version that was live before."),
+    "status": ("serving", "status", "What is live now."),
+    "serve": ("serving", "serve", "Answer requests for every endpoint of the workspace."),
+    "predict": ("serving", "predict", "Ask a version for predictions on a table, without a server."),
+    "audit": ("workspace", "audit", "Verify the journal and every registered version."),
+    "doctor": ("workspace", "doctor", "Look for what is wrong with the installation and the workspace."),
+    "backup": ("workspace", "backup", "Copy the workspace into one file while it is used."),
+    "restore": ("workspace", "restore", "Make a workspace from a backup, verified."),
+    "run": ("story", "run", "From a table to a live model in one go."),
+    "demo": ("story", "demo", "Play the whole story on a real data set."),
+}
+_GROUPS = (
+    ("From data to a model", ("init", "check", "contract", "train", "evaluate", "why", "run", "demo")),
+    ("Versions", ("register", "versions", "log", "diff", "alias", "checkout", "rebuild", "delete")),
+    ("In production", ("deploy", "promote", "rollback", "status", "serve", "predict")),
+    ("Workspace", ("audit", "doctor", "backup", "restore")),
+)
+
+
+class Lazy(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of the help page."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"trimtab.doors.cli.{module}"), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The help page, without importing a single command."""
+        for title, names in _GROUPS:
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name][2]) for name in names])
+
+    def resolve_command(
+            self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """An unknown name is answered with the nearest one."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"there is no command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+             epilog="Every command takes --workspace DIR, --json and --help. Start with: trimtab run data.csv")
+@click.version_option(__version__, prog_name="trimtab", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Git for the model, a flight recorder for its predictions, and a statistician who decides."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the process with the exit code of docs/errors.md."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        result: Any = cli.main(args=args, standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except TrimtabError as problem:
+        code = _tell(problem, as_json="--json" in args)
+    except click.exceptions.Abort:
+        click.echo("Stopped.", err=True)
+        code = 130
+    except click.ClickException as problem:
+        problem.show()
+        code = 2
+    except (KeyboardInterrupt, EOFError):
+        click.echo("Stopped.", err=True)
+        code = 130
+    except BrokenPipeError:                    # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as problem:  # noqa: BLE001  (the door's outermost frame)
+        code = _fault(problem)
+    sys.exit(code)
+
+
+def _tell(problem: TrimtabError, *, as_json: bool) -> int:
+    if as_json:
+        from trimtab.doors.cli.screen import print_json
+
+        print_json(problem.to_json())
+    click.echo(f"{click.style('Error', fg='red', bold=True)}  {problem}", err=True)
+    return problem.answer.exit
+
+
+def _fault(problem: Exception) -> int:
+    click.echo(f"{click.style('Error', fg='red', bold=True)}  A fault of trimtab's own: {type(problem).__name__}: "
+               f"{problem}\n       Repeat with TRIMTAB_DEBUG=1 to see where, and report it.", err=True)
+    if os.environ.get("TRIMTAB_DEBUG"):
+        traceback.print_exception(problem)
+    return 70

@@ -1,0 +1,99 @@
+"""How do results look in a terminal, and as JSON?
+
+Words on the left, facts on the right, the next command last; progress goes to stderr. Colour only on a terminal
+(click honours NO_COLOR through `styled`). `--json` prints one object with a versioned schema instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Sequence
+
+import click
+
+from trimtab import canon
+
+LABEL_CELLS = 10
+
+
+def print_json(value: dict[str, object]) -> None:
+    """One JSON object on stdout; NaN and infinity become null."""
+    click.echo(json.dumps(canon.finite(value), ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+
+
+def line(label: str, text: str = "", *, style: str = "") -> None:
+    """` Label      text`; further lines of `text` are indented under the first."""
+    first, *rest = text.split("\n")
+    head = pad(label, LABEL_CELLS)
+    click.echo(f" {styled(head, style) if label else head} {first}".rstrip())
+    for more in rest:
+        click.echo(f"{'':{LABEL_CELLS + 2}}{more}".rstrip())
+
+
+def follow(command: str, why: str = "") -> None:
+    """The next command to type."""
+    click.echo(f"Next: {styled(command, 'bold')}{'   ' + why if why else ''}")
+
+
+def table(rows: Sequence[Sequence[str]], *, indent: int = 1, right: Sequence[int] = ()) -> list[str]:
+    """Rows as aligned lines, two spaces between columns; `right` names the columns that align on the right.
+
+    >>> table([["a", "1"], ["风险", "20"]], right=[1])
+    [' a      1', ' 风险  20']
+    """
+    if not rows:
+        return []
+    widths = [max(cells(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [(" " * indent + "  ".join(pad(text, width, right=column in right)
+                                      for column, (text, width) in enumerate(zip(row, widths, strict=True)))).rstrip()
+            for row in rows]
+
+
+def cells(text: str) -> int:
+    """How many terminal cells a text takes: wide characters take two."""
+    return sum(0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+               for char in text)
+
+
+def pad(text: str, width: int, *, right: bool = False) -> str:
+    """Fill with spaces to `width` cells."""
+    space = " " * max(0, width - cells(text))
+    return space + text if right else text + space
+
+
+def styled(text: str, style: str) -> str:
+    """Colour or weight where the terminal shows it: "red", "green", "yellow", "bold" or nothing."""
+    if not style or os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+        return text
+    return click.style(text, bold=True) if style == "bold" else click.style(text, fg=style, bold=True)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 row`, `5,000 rows`.
+
+    >>> count(1, "row"), count(5000, "row")
+    ('1 row', '5,000 rows')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def size(bytes_: int) -> str:
+    """Bytes for people, powers of ten.
+
+    >>> size(300), size(2_500_000)
+    ('300 B', '2.5 MB')
+    """
+    number = float(bytes_)
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000 or unit == "GB":
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    raise AssertionError
+
+
+def moment(text: str) -> str:
+    """A stored time to the minute: `2026-03-03 14:05 UTC`."""
+    return f"{text[:10]} {text[11:16]} UTC" if text else ""

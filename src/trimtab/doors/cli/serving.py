@@ -1,0 +1,160 @@
+"""deploy, promote, rollback, status, serve, predict: what answers in production."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trimtab.doors.cli import screen
+from trimtab.doors.cli.options import Call, command
+
+if TYPE_CHECKING:
+    from trimtab.serving.rollout import Change
+    from trimtab.serving.status import ModelStatus
+
+_endpoint = click.option("--endpoint", default="production", show_default=True, help="Where predictions are asked.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Check everything and change nothing.")
+
+
+def _reason(*, text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option("--reason", "--why", "reason", default="", metavar="TEXT", help=text)
+
+
+@click.command()
+@click.argument("version", metavar="MODEL@VERSION", required=False)
+@_endpoint
+@_reason(text="Why; the journal keeps it.")
+@_dry_run
+@command
+def deploy(call: Call, version: str | None, endpoint: str, reason: str, dry_run: bool) -> None:
+    """Make a version live (default: the newest version of the project's model).
+
+    Its gates must have passed, and its signature and every byte are verified first.
+    """
+    workspace = call.workspace()
+    chosen = workspace.versions.resolve(version or call.model(None))
+    _show(call, workspace.rollouts.deploy(chosen.model, chosen.number, by=workspace.actor, why=reason,
+                                          endpoint=endpoint, dry_run=dry_run))
+
+
+@click.command()
+@click.argument("version", metavar="MODEL@VERSION")
+@_endpoint
+@_reason(text="Why; the journal keeps it.")
+@_dry_run
+@command
+def promote(call: Call, version: str, endpoint: str, reason: str, dry_run: bool) -> None:
+    """Make a version the champion of an endpoint that serves already."""
+    workspace = call.workspace()
+    chosen = workspace.versions.resolve(version)
+    _show(call, workspace.rollouts.promote(chosen.model, chosen.number, by=workspace.actor, why=reason,
+                                           endpoint=endpoint, dry_run=dry_run))
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--to", type=int, metavar="N", help="Go back to version N (default: the one that was live before).")
+@_endpoint
+@_reason(text="Why; the journal keeps it.")
+@_dry_run
+@command
+def rollback(call: Call, model: str | None, to: int | None, endpoint: str, reason: str, dry_run: bool) -> None:
+    """Go back to the version that was live before; again, and it goes further back."""
+    workspace = call.workspace()
+    _show(call, workspace.rollouts.rollback(call.model(model), by=workspace.actor, why=reason, to=to,
+                                            endpoint=endpoint, dry_run=dry_run))
+
+
+@click.command()
+@click.argument("model", required=False)
+@command
+def status(call: Call, model: str | None) -> None:
+    """What is live now, one line a model."""
+    from trimtab.serving.status import fleet
+
+    workspace = call.workspace()
+    rows = fleet(workspace.versions, workspace.rollouts, model=model)
+    call.show({"schema": "trimtab.status/1", "models": [row.to_json() for row in rows]}, lambda: _render(rows))
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback only: this release has no log-in.")
+@click.option("--port", default=8321, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@command
+def serve(call: Call, host: str, port: int) -> None:
+    """Answer requests for every endpoint of the workspace; follows deploy, promote and rollback by itself."""
+    from trimtab.doors import server
+
+    workspace = call.workspace(create=True)
+    server.serve(workspace, host, port, on_ready=lambda url: click.echo(f"Serving on {url}", err=True))
+
+
+@click.command()
+@click.argument("version", metavar="MODEL@VERSION")
+@click.argument("table", type=click.Path(path_type=Path))
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Rows to print.")
+@command
+def predict(call: Call, version: str, table: Path, limit: int) -> None:
+    """Ask a version for predictions on the rows of a table; rows that break the contract are said so."""
+    from trimtab.project.asking import predict_table
+
+    workspace = call.workspace()
+    answer = predict_table(workspace, version, table)
+    call.show(answer.to_json(), lambda: _render_answer(answer, limit))
+
+
+def _show(call: Call, change: Change) -> None:
+    call.show({"schema": "trimtab.change/1", "model": change.model, "endpoint": change.endpoint, "verb": change.verb,
+               "before": change.before, "version": change.after, "revision": change.revision,
+               "changed": change.changed, "dry_run": change.dry_run, "why": change.why},
+              lambda: _render_change(change))
+
+
+def _render_change(change: Change) -> None:
+    if not change.changed:
+        screen.line("Live", f"{change.model} v{change.after} was live already; nothing to do", style="green")
+    elif change.dry_run:
+        screen.line("Would", f"{change.verb} {change.sentence} at {change.endpoint}; nothing was changed")
+    else:
+        screen.line("Live", f"{change.sentence}  100%   POST /v2/models/{change.model}/infer", style="green")
+        screen.follow("trimtab serve" if change.before is None else f"trimtab log {change.model}")
+
+
+def _render(rows: list[ModelStatus]) -> None:
+    if not rows:
+        screen.line("", "no model has a version yet")
+        screen.follow("trimtab run data.csv")
+        return
+    lines = screen.table([_cells(row) for row in rows])
+    for text in lines:
+        click.echo(text)
+    waiting = next((row for row in rows if row.newest is not None and not row.live), None)
+    newer = next((row for row in rows if row.champion and row.newest and row.newest.number > row.champion.number), None)
+    if waiting is not None and waiting.newest is not None:
+        screen.follow(f"trimtab deploy {waiting.newest.name}")
+    elif newer is not None and newer.newest is not None:
+        screen.follow(f"trimtab diff {newer.model}@champion {newer.newest.name}")
+    else:
+        screen.follow("trimtab serve")
+
+
+def _cells(row: ModelStatus) -> list[str]:
+    live = ", ".join(f"v{one.version} 100%" + ("" if one.endpoint == "production" else f" at {one.endpoint}")
+                     for one in row.live) or "not live"
+    since = f"since {screen.moment(row.live[0].at)} by {row.live[0].by}" if row.live else ""
+    metric = row.metric
+    quality = "not evaluated" if row.champion else ""
+    if metric is not None:
+        name, found = metric
+        bounds = f" [{found['low']:.4g}, {found['high']:.4g}]" if "low" in found else ""
+        quality = f"test {name.upper().replace('_', ' ')} {found['value']:.4g}{bounds}"
+    newest = f"newest v{row.newest.number}" if row.newest else "all deleted"
+    return [row.model, live, since, quality, newest]
+
+
+def _render_answer(answer: Any, limit: int) -> None:
+    for text in answer.lines(limit):
+        click.echo(text)

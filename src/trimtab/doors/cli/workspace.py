@@ -1,0 +1,102 @@
+"""audit, doctor, backup, restore: is the record whole, and where is its copy?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trimtab.doors.cli import screen
+from trimtab.doors.cli.options import Call, command
+
+
+@click.group(invoke_without_command=False)
+def audit() -> None:
+    """Verify the journal and every registered version; show the signed head."""
+
+
+@audit.command("verify")
+@click.option("--head", "head_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="A head that was kept elsewhere: the journal must still contain it.")
+@click.option("--journal-only", is_flag=True, help="Leave out the versions' bytes.")
+@command
+def verify(call: Call, head_file: Path | None, journal_only: bool) -> None:
+    """Walk the hash chain, check the signed head, then every version's signature and bytes. Exit code 1 if broken."""
+    from trimtab.project import audit as audits
+
+    report = audits.verify(call.workspace(), head_file=head_file, journal_only=journal_only)
+
+    def render() -> None:
+        screen.line("Journal", f"{screen.count(report.rows, 'row')}, unbroken; head {report.head.hash[:12]}… signed by "
+                               f"{report.head.key_id}", style="green")
+        if report.kept_seq is not None:
+            screen.line("Kept head", f"row {report.kept_seq} is contained, unchanged", style="green")
+        screen.line("Versions", f"{report.versions} verified: signature, manifest, every file, ingredients"
+                    if not journal_only else "not checked", style="" if journal_only else "green")
+        screen.line("Live", "what is live is what the journal says" if not journal_only else "not checked")
+        screen.follow("trimtab audit head > head.json", "keep it elsewhere: it proves later that nothing was cut")
+
+    call.show(report.to_json(), render)
+
+
+@audit.command("head")
+@command
+def head(call: Call) -> None:
+    """Print the journal's signed head as JSON, to be kept outside the workspace."""
+    screen.print_json(call.workspace().journal.head().to_json())
+
+
+@click.command()
+@click.option("--fix", is_flag=True, help="Remove temporary files that killed processes left more than a day ago.")
+@command
+def doctor(call: Call, fix: bool) -> None:
+    """Look for what is wrong with the installation and the workspace. Exit code 1 when something is."""
+    from trimtab.project import health
+
+    checks = health.examine(call.folder, fix=fix)
+    good = all(check.ok for check in checks)
+
+    def render() -> None:
+        for check in checks:
+            screen.line("ok" if check.ok else "problem", f"{check.name}: {check.text}",
+                        style="green" if check.ok else "red")
+
+    call.show({"schema": "trimtab.doctor/1", "ok": good, "checks": [check.to_json() for check in checks]}, render)
+    if not good:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@command
+def backup(call: Call, file: Path) -> None:
+    """Copy the whole workspace into FILE (a .tar) while it is used, whatever database it is in."""
+    from trimtab.project import keeping
+
+    made = keeping.backup(call.workspace(), file)
+
+    def render() -> None:
+        screen.line("Backup", f"{file.name}   {screen.size(made.bytes)}, {screen.count(made.blobs, 'object')}, "
+                              f"{screen.count(made.rows, 'row')}", style="green")
+        screen.follow(f"trimtab restore {file.name} DIR", "the file holds the signing key: keep it safe")
+
+    call.show(made.to_json(), render)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option("--database", metavar="URL", help="Put the tables into this empty database (postgresql://…).")
+@command
+def restore(call: Call, file: Path, folder: Path, database: str | None) -> None:
+    """Make the workspace DIR (new or empty) from a backup; journal and objects are verified before it counts."""
+    from trimtab.project import keeping
+
+    made = keeping.restore(file, folder, database=database)
+
+    def render() -> None:
+        screen.line("Restored", f"{folder.name}/   {screen.count(made.blobs, 'object')}, "
+                                f"{screen.count(made.rows, 'row')}, journal verified to row {made.seq}", style="green")
+        screen.follow(f"trimtab status --workspace {folder}")
+
+    call.show(made.to_json(), render)

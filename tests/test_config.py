@@ -1,0 +1,96 @@
+"""A wrong trimtab.toml is answered with the key that is wrong and the one that was meant."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimtab import config
+from trimtab.errors import ConfigInvalid, TrimtabError
+
+GOOD = '[model]\nname = "risk"\ndata = "data.csv"\n'
+
+WRONG = [
+    ("", "needs 'model'"),
+    ("[model]\n", "[model] needs 'name'"),
+    ('[model]\nname = "risk"\n', "[model] needs 'data'"),
+    ("x = ", "not valid TOML"),
+    (GOOD + "[model]\n", "not valid TOML"),
+    (GOOD + "[modle]\n", "unknown key 'modle' in [the top level]; did you mean 'model'?"),
+    (GOOD + "splt = {}\n", "unknown key 'splt' in [model]; did you mean 'split'?"),
+    (GOOD + "split = { tset = 0.2 }\n", "unknown key 'tset' in [model.split]; did you mean 'test'?"),
+    (GOOD + "split = { test = 1.5 }\n", "model.split.test = 1.5 must lie between 0 and 1"),
+    (GOOD + "split = { test = 0 }\n", "must lie between 0 and 1"),
+    (GOOD + "split = { test = nan }\n", "must lie between 0 and 1"),
+    (GOOD + "split = { seed = -1 }\n", "model.split.seed = -1"),
+    (GOOD + 'split = { time = "t", group = "g" }\n', "give time or group, not both"),
+    (GOOD + 'task = "clustering"\n', "model.task: invalid enum value 'clustering'"),
+    (GOOD + "target = 1.5\n", "model.target: expected"),
+    ('[model]\nname = 3\ndata = "x"\n', "model.name: expected str, got int"),
+    ('[model]\nname = "risk"\ndata = { sql = "select 1" }\n', "[model.data] needs 'url'"),
+    ('[model]\nname = "a/b"\ndata = "x"\n', "'a/b' can't name the model"),
+    ('[model]\nname = "../up"\ndata = "x"\n', "can't name the model"),
+    ('[model]\nname = ""\ndata = "x"\n', "can't name the model"),
+    (GOOD + "[train]\nfolds = 1\n", "train.folds = 1 must be at least 2"),
+    (GOOD + "[train]\nthreads = 0\n", "train.threads = 0"),
+    (GOOD + '[train]\ncandidates = "linear"\n', "train.candidates: expected array, got str"),
+    (GOOD + '[train]\ncandidates = ["linear", "linear"]\n', "names one candidate twice"),
+    (GOOD + "[train]\nbudget = { minute = 5 }\n", "unknown key 'minute' in [train.budget]; did you mean 'minutes'?"),
+    (GOOD + "[train]\nbudget = { minutes = 0 }\n", "train.budget.minutes = 0.0 must be more than 0"),
+    (GOOD + '[train]\nbudget = { memory = "lots" }\n', "is not a size; write it as"),
+    (GOOD + '[train]\nfeatures = "features.py"\n', "must be written module:function"),
+    (GOOD + '[features]\nage = { imput = "mean" }\n', "unknown key 'imput' in [features.age]; did you mean 'impute'?"),
+    (GOOD + '[features]\nage = { impute = "guess" }\n', "features.age.impute: invalid enum value 'guess'"),
+    (GOOD + "[gates]\nmse = 15\n", "gates.mse: expected object, got int"),
+    (GOOD + "[gates]\nmse = {}\n", "gates.mse needs upper or lower"),
+    (GOOD + "[gates]\nmse = { uper = 1 }\n", "unknown key 'uper' in [gates.mse]; did you mean 'upper'?"),
+    (GOOD + "[gates]\nbeats = { p = 2 }\n", "gates.beats.p must lie between 0 and 1"),
+    (GOOD + '[gates]\nlatency_p99_ms = "fast"\n', "gates.latency_p99_ms: expected"),
+    (GOOD + "[decision]\ncost_false_negative = -1\n", "costs can't be negative"),
+    (GOOD + "[deploy.production]\napprove = { count = 1 }\n", "[deploy] can't be used yet"),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), WRONG, ids=[sentence[:40] for _, sentence in WRONG])
+def test_what_is_wrong_is_named(text: str, sentence: str) -> None:
+    with pytest.raises(TrimtabError) as caught:
+        config.parse(text, root=Path())
+    assert sentence in str(caught.value)
+    assert caught.value.answer.exit == 2
+
+
+def test_a_missing_or_unreadable_file_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match=r"there is no trimtab\.toml"):
+        config.load(tmp_path / "trimtab.toml")
+    (tmp_path / "trimtab.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigInvalid, match="UTF-8"):
+        config.load(tmp_path / "trimtab.toml")
+
+
+def test_the_digest_is_of_what_the_file_says_not_of_its_layout() -> None:
+    one = config.parse(GOOD, root=Path())
+    other = config.parse("# a comment\n[model]\ndata='data.csv'\nname='risk'\n", root=Path())
+    assert one.digest == other.digest
+    assert one.digest != config.parse(GOOD + "target = 0\n", root=Path()).digest
+
+
+@given(name=st.text(st.characters(categories=["L", "Nd"]), min_size=1, max_size=20), data=st.text(max_size=30),
+       target=st.one_of(st.integers(-5, 5), st.text(max_size=20)), time=st.one_of(st.none(), st.text(max_size=10)))
+def test_a_rendered_file_reads_back_as_it_was_meant(name: str, data: str, target: int | str, time: str | None) -> None:
+    split = config.SplitBy(test=0.25, seed=7, time=time)
+    text = config.render(name=name, data=data, target=target, split=split, task="regression", candidates=("linear",),
+                         owner='Ann "A" 王', ignore=("id",))
+    tomllib.loads(text)
+    read = config.parse(text, root=Path())
+    assert (read.model.name, read.model.data, read.model.target) == (name, data, target)
+    assert read.model.split == split
+    assert read.model.owner == 'Ann "A" 王'
+
+
+@pytest.mark.parametrize(("text", "size"), [("2GiB", 2 << 30), ("500MB", 500_000_000), ("1.5 GiB", 3 << 29), ("100", 100)])
+def test_memory_is_read_with_its_unit(text: str, size: int) -> None:
+    assert config.Budget(memory=text).memory_bytes == size

@@ -200,6 +200,16 @@ def test_one_class_only_and_constant_and_undefined() -> None:
     assert math.isnan(endless["mse"].high)
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e150, 1e160, 1e308])
+def test_numbers_at_the_ends_of_float64_have_an_answer(size: float) -> None:
+    """Squares that overflow are infinite with NaN bounds, squares that vanish are 0; no warning."""
+    y = np.array([1.0, -1.0, 0.5] * 5) * size
+    for found in (score_intervals("regression", y, -y, rng=np.random.default_rng(0)),
+                  score_differences("regression", y, -y, y / 2, rng=np.random.default_rng(0))):
+        assert math.isfinite(found["mse"].low) == (size < 1e154)
+    assert block_length(y) == block_length(y / size)
+
+
 def test_very_many_rows_take_fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound on drawn rows, 200 resamples and a normal interval say the same as 1,000 and BCa."""
     rng = np.random.default_rng(0)

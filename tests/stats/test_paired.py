@@ -87,6 +87,11 @@ def test_odd_losses_have_an_answer() -> None:
         assert all(map(math.isnan, (found.low, found.high, found.p)))
     same = paired_difference([0.1, 0.2, 0.3], [0.1, 0.2, 0.3])
     assert (same.mean, same.low, same.high, same.p) == (0, 0, 0, 1)
+    plain = paired_difference([1.0, 2.0, 0.0], [0.0, 0.0, 0.0])
+    for unit in (1e-300, 1e300):
+        tiny_or_huge = paired_difference([unit, 2 * unit, 0.0], [0.0, 0.0, 0.0])
+        assert tiny_or_huge.p == pytest.approx(plain.p)
+        assert tiny_or_huge.high / unit == pytest.approx(plain.high)
     constant = paired_difference([0.1, 0.2, 0.3], [0.0, 0.1, 0.2])
     assert constant.mean == pytest.approx(0.1)
     assert constant.p < 1e-12

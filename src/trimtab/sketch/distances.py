@@ -70,7 +70,8 @@ def wasserstein(expected: ArrayLike, actual: ArrayLike, centres: ArrayLike, sd: 
     if not sd > 0:
         return math.nan
     places = np.asarray(centres, dtype=np.float64)
-    return float(np.abs(np.cumsum(p - q)[:-1]) @ (np.diff(places) / sd))
+    with np.errstate(over="ignore"):
+        return float(np.abs(np.cumsum(p - q)[:-1]) @ (np.diff(places) / sd))
 
 
 def ks(expected: ArrayLike, actual: ArrayLike) -> float:

@@ -60,16 +60,19 @@ def paired_difference(loss_a: ArrayLike, loss_b: ArrayLike, *, level: float = 0.
     units = Units(n, groups, blocks)
     with np.errstate(over="ignore", invalid="ignore"):
         difference = a - b
-        mean = float(difference.mean()) if n else math.nan
-        sums = np.bincount(units.clusters(), weights=difference - mean, minlength=units.count)
+        scale = (float(np.abs(difference).max()) or 1.0) if n else 1.0        # no square over- or underflows
+        scaled = difference / scale
+        centre = float(scaled.mean()) if n else math.nan
+        mean = centre * scale
+        sums = np.bincount(units.clusters(), weights=scaled - centre, minlength=units.count)
         square = float(sums @ sums)
     if units.count < 2 or not math.isfinite(square):
         return Paired(mean=mean, low=math.nan, high=math.nan, p=math.nan, n=n, level=level, units=units.count)
     error = math.sqrt(units.count / (units.count - 1) * square) / n
-    if error <= 1e-14 * abs(mean) or error == 0:
+    if error <= 1e-14 * abs(centre):
         return Paired(mean=mean, low=mean, high=mean, p=float(mean == 0), n=n, level=level, units=units.count)
     from scipy.special import stdtr, stdtrit
 
-    half = float(stdtrit(units.count - 1, (1 + level) / 2)) * error
-    p = min(1.0, 2 * float(stdtr(units.count - 1, -abs(mean) / error)))
+    half = float(stdtrit(units.count - 1, (1 + level) / 2)) * error * scale
+    p = min(1.0, 2 * float(stdtr(units.count - 1, -abs(centre) / error)))
     return Paired(mean=mean, low=mean - half, high=mean + half, p=p, n=n, level=level, units=units.count)

@@ -97,6 +97,7 @@ def block_length(series: ArrayLike) -> int:
     n = len(values)
     if n < 10 or values.min() == values.max():
         return 1
+    values = values / np.abs(values).max()                # the answer has no unit; no overflow
     deviation = values - values.mean()
     quiet = max(5, int(math.log10(n)))                    # so many small autocorrelations in a row end the search
     furthest = min(math.ceil(math.sqrt(n)) + quiet, n - 1)
@@ -109,7 +110,7 @@ def block_length(series: ArrayLike) -> int:
     slope = 2 * float(window * lags @ covariance[1:bandwidth + 1])
     level = float(covariance[0]) + 2 * float(window @ covariance[1:bandwidth + 1])
     longest = math.ceil(min(3 * math.sqrt(n), n / 3))
-    if level == 0:
+    if abs(level) <= 1e-9 * covariance[0]:
         return longest
     best = (1.5 * (slope / level) ** 2 * n) ** (1 / 3)
     return max(1, int(min(longest, math.ceil(best))))

@@ -161,7 +161,8 @@ class Difference:
     def __call__(self, weights: Array) -> dict[str, Array]:
         """The differences of each resample; see `Scorer`."""
         first, second = self._a(weights), self._b(weights)
-        return {name: second[name] - first[name] for name in self.names}
+        with np.errstate(over="ignore", invalid="ignore"):
+            return {name: second[name] - first[name] for name in self.names}
 
 
 def scorer_for(task: Task, y: ArrayLike, pred_or_proba: ArrayLike, *, threshold: float | None = None,

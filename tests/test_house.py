@@ -28,6 +28,7 @@ OUTERMOST = frozenset({
     "src/trimtab/pipeline/custom.py: call",
     "src/trimtab/pipeline/fitting.py: answers",
     "src/trimtab/pipeline/fitting.py: fitted",
+    "src/trimtab/serving/engine.py: _watch",
     "src/trimtab/testing/database_exam.py: write",
 })
 

@@ -28,6 +28,7 @@ LEAST_HITS = 3                                 # disagreements in a slice
 MOST_ROWS = 20_000                             # looked at; above, evenly spaced ones
 MOST_CONDITIONS = 300
 CUTS, VALUES = 15, 12                          # thresholds a numeric column, values a category
+EXACT = 500                                    # slices whose p-value is computed, by the best bound
 SECOND_MUST_GAIN = 100.0                       # a second condition must lower p so many times
 SHARE, FEWEST = 0.01, 10
 
@@ -97,7 +98,7 @@ def find_slice(frame: pl.DataFrame, differs: Mask, *, level: float = 0.05) -> Se
         return Search(slice=None, looked_at=0, note="no column divides the rows")
     singles, pairs = _counts(masks, differs)
     looked_at = len(names) + len(names) * (len(names) - 1) // 2
-    best = _best(names, masks, singles, pairs, differs, looked_at)
+    best = _best(names, singles, pairs, differs, looked_at)
     if best is None or best.p > level:
         return Search(slice=None, looked_at=looked_at, note=f"none stands out among {looked_at:,} slices looked at")
     seen = "" if total <= MOST_ROWS else f"searched on {MOST_ROWS:,} of {total:,} rows"
@@ -112,11 +113,10 @@ def _counts(masks: Mask, differs: Mask) -> tuple[NDArray[np.int64], NDArray[np.i
     return pairs[:, np.arange(len(masks)), np.arange(len(masks))], pairs
 
 
-def _best(names: list[str], masks: Mask, singles: NDArray[np.int64], pairs: NDArray[np.int64], differs: Mask,
+def _best(names: list[str], singles: NDArray[np.int64], pairs: NDArray[np.int64], differs: Mask,
           looked_at: int) -> Slice | None:
-    one = _p_values(singles[0], singles[1], differs)
-    two = _p_values(pairs[0], pairs[1], differs)
-    two[np.tril_indices(len(names))] = 1.0
+    once = np.triu(np.ones(pairs[0].shape, dtype=np.int64), 1)
+    one, two = _p_values(singles[0], singles[1], differs), _p_values(pairs[0] * once, pairs[1] * once, differs)
     first = int(np.lexsort((singles[0], one))[0])
     second = np.unravel_index(np.lexsort((pairs[0].ravel(), two.ravel()))[0], two.shape)
     if two[second] * SECOND_MUST_GAIN < one[first]:
@@ -131,14 +131,22 @@ def _best(names: list[str], masks: Mask, singles: NDArray[np.int64], pairs: NDAr
 
 
 def _p_values(rows: NDArray[np.int64], hits: NDArray[np.int64], differs: Mask) -> NDArray[np.float64]:
-    """P(at least so many hits in so many rows drawn without replacement); 1 where the slice is too small or whole."""
+    """P(at least so many hits in so many rows drawn without replacement); 1 where the slice is too small or whole.
+
+    Exact for the `EXACT` slices for which Hoeffding's bound exp(−n · KL(hits/n ‖ overall)) (1963, holds without
+    replacement too) is smallest; for the others 1: they can't be the best by much.
+    """
+    from scipy.special import xlogy
     from scipy.stats import hypergeom
 
     total, all_hits = len(differs), int(differs.sum())
     p = np.ones(rows.shape)
-    fit = (rows >= LEAST_ROWS) & (hits >= LEAST_HITS) & (rows < total) & (hits * total > rows * all_hits)
-    if fit.any():
-        p[fit] = hypergeom.sf(hits[fit] - 1, total, all_hits, rows[fit])
+    fit = np.flatnonzero((rows >= LEAST_ROWS) & (hits >= LEAST_HITS) & (rows < total)
+                         & (hits * total > rows * all_hits))
+    n, k, share = rows.ravel()[fit], hits.ravel()[fit], all_hits / total
+    bound = xlogy(k, k / (n * share)) + xlogy(n - k, (n - k) / (n * max(1 - share, 1e-12)))
+    best = np.argsort(-bound, kind="stable")[:EXACT]
+    p.ravel()[fit[best]] = hypergeom.sf(k[best] - 1, total, all_hits, n[best])
     return p
 
 

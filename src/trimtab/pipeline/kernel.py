@@ -21,7 +21,7 @@ from trimtab.pipeline.recipes import calibrated, scaled_target
 
 KernelFamily = Literal["kernel_ridge", "svr", "svc"]
 _CACHE_BYTES = 200e6                          # libsvm's cache_size, scikit-learn's default
-_TOUCHED = 0.85                               # share of kernel columns that the solver visits, typical of noisy data
+_TOUCHED = {"svr": 0.85, "svc": 0.68}         # share of kernel columns that the solver visits on noisy data
 _SVM_PAIR_S = 2.0e-8                          # libsvm seconds per pair of rows at 10 columns, C near 1; a rough guide
 _KERNEL_PARAMS = ("kernel", "gamma", "degree", "coef0")
 
@@ -64,12 +64,12 @@ def forecast(n: int, p: int, family: KernelFamily, pilot: Pilot | None = None) -
         seconds = n**3 / 3 / flops + n * n * (1 + p / 20) / entries
         what = f"K: {n:,}², {shown_bytes(8.0 * n * n)}"
     else:
-        cache = min(_CACHE_BYTES, 4.0 * n * n * _TOUCHED)
+        cache = min(_CACHE_BYTES, 4.0 * n * n * _TOUCHED[family])
         memory = cache + data
         seconds = _SVM_PAIR_S * n * n * (0.5 + p / 20) * (2.4 if family == "svc" else 1)
         what = f"K: {n:,}², cached up to {shown_bytes(cache)}"
     if pilot is not None and family != "kernel_ridge":
-        seconds = pilot.seconds * (n / pilot.rows) ** 2.2
+        seconds = pilot.seconds * (n / pilot.rows) ** 2
     return Forecast(memory_bytes=int(memory), seconds=seconds, what=what)
 
 
@@ -87,8 +87,8 @@ def nystroem(family: KernelFamily, params: Mapping[str, Any], situation: Situati
              because: str) -> Fallback:
     """Nyström features and a linear machine on them: Ridge, LinearSVR or LinearSVC with the same λ or C.
 
-    The number of landmark rows is 10·√n, at least 50, at most 1,000 and half of the rows (folds have fewer), and no more
-    than fit into `memory_bytes`.
+    The number of landmark rows is 10·√n, at least 50, at most 1,000 and half of the rows (folds have fewer), and no
+    more than fit into `memory_bytes`.
     """
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import Ridge

@@ -30,7 +30,8 @@ class Feature:
 class Learnable:
     """What estimators see of a dataset version.
 
-    X: shape (rows, features), float64, encoded by `data.encode`. y: shape (rows,), float64 for regression, class codes else.
+    X: shape (rows, features), float64, encoded by `data.encode`. y: shape (rows,), float64 for regression, class codes
+    else.
     groups: shape (rows,) codes or None; times: shape (rows,) sortable or None.
     """
 

@@ -104,7 +104,7 @@ def test_a_file_of_a_version_has_a_plain_relative_path(reg: Registry, path: str)
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "-rf", "a b", "a@b", "x" * 101, "a\n", "a:b", "a%2fb"])
 def test_a_model_name_is_made_of_letters_and_digits_of_any_script(reg: Registry, name: str) -> None:
     """An allow-list: whatever is not on it is refused with a sentence."""
-    with pytest.raises(UsageError, match="can't name a model"):
+    with pytest.raises(UsageError, match=r"can't name .* model"):
         reg.register(name)
     assert reg.register("信用风险_2026.v1-β").number == 1
 

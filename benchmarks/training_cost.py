@@ -1,7 +1,7 @@
 """What does trimtab's training cost over the same scikit-learn calls by hand?  (goal: ≤ 1.1 × on fits of ≥ 10 s)
 
 By hand: the same folds, the same preprocessing, estimators and parameters, one fit a fold and one on all training rows.
-trimtab does the same and adds its notes, runs, model files, formulas and step cache. Each is done in turn, several times.
+trimtab does the same and adds its notes, runs, model files, formulas and step cache. Both are done in turn, and again.
 
     python benchmarks/training_cost.py [rounds]
 """

@@ -140,6 +140,7 @@ def test_environment_facts_are_told_one_by_one():
 def test_from_a_step_means_it_and_all_that_follow():
     """`--from train:ridge` does that candidate again, and the evaluation."""
     assert from_step("split") == {"split", "train", "evaluate"}
+    assert from_step("read") == {"read", "split", "encode", "train", "evaluate"}
     assert from_step("train:ridge") == {"train:ridge", "evaluate"}
     with pytest.raises(NotFound, match="did you mean 'split'"):
         from_step("splt")

@@ -108,6 +108,16 @@ def test_classes_are_compared_by_log_loss(bench):
     assert all(r.mean < baseline for r in report.candidates[:-1])
 
 
+def test_the_same_classes_give_the_same_model_files(bench):
+    """Calibrated support vectors, logistic regression and trees, twice."""
+    X, y = load_wine(return_X_y=True)
+    toml = ("[train]\nfolds = 2\n[train.params.svc]\nC = 1.0\ngamma = 0.1\n[train.params.hgb]\nmax_iter = 5\n"
+            "[train.params.random_forest]\nn_estimators = 5\nmin_samples_leaf = 3\nmax_features = 1.0\n")
+    first, second = (bench[0](*learn(X, y, "multiclass", ("a", "b", "c")),
+                              ["logistic", "svc", "hgb", "random_forest"], toml) for _ in range(2))
+    assert [r.model for r in first.candidates] == [r.model for r in second.candidates]
+
+
 def test_a_fold_without_a_class_is_scored_and_said(bench):
     """Its probability is 0 there; a note names the fold."""
     rng = np.random.default_rng(0)

@@ -29,7 +29,9 @@ from trimtab.store.blobs import BlobStore, put_bytes, put_json, read_json
 _TRAIN_CODE = ("trimtab.flavors.sklearn", *(f"trimtab.pipeline.{module}" for module in (
     "steps", "training", "crossval", "folds", "fitting", "candidates", "recipes", "preprocess", "kernel", "kernel_fit",
     "machine", "formula", "custom", "model")))
-_SPLIT_CODE = ("trimtab.pipeline.prepare", "trimtab.data.split", "trimtab.data.encode")
+_READ_CODE = ("trimtab.pipeline.prepare", "trimtab.pipeline.quarantine", *(f"trimtab.data.{module}" for module in (
+    "readers", "csvfile", "encodings", "cells", "table", "check", "rules", "moments", "versions")))
+_SPLIT_CODE = ("trimtab.pipeline.prepare", "trimtab.data.split")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +74,11 @@ class Step:
 
 
 PROJECT: dict[str, Step] = {
-    "read": Step(name="read", function="trimtab.pipeline.prepare:read", modules=(
-        "trimtab.pipeline.prepare", "trimtab.data.readers", "trimtab.data.check")),
+    "read": Step(name="read", function="trimtab.pipeline.prepare:read", modules=_READ_CODE),
     "split": Step(name="split", function="trimtab.pipeline.prepare:split", after=("read",), modules=_SPLIT_CODE),
-    "train": Step(name="train", function="trimtab.pipeline.steps:train", after=("split",), modules=_TRAIN_CODE),
+    "encode": Step(name="encode", function="trimtab.pipeline.prepare:encode", after=("read",)),
+    "train": Step(name="train", function="trimtab.pipeline.steps:train", after=("split", "encode"),
+                  modules=_TRAIN_CODE),
     "evaluate": Step(name="evaluate", function="trimtab.pipeline.evaluate:evaluate", after=("train",)),
 }
 

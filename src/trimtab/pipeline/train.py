@@ -44,7 +44,7 @@ def train(learnable: Learnable, split: Split, project: ProjectConfig, *, blobs: 
     that are done again all the same ("train", "train:ridge"; see `steps.from_step`). The report is also a blob, output
     "report" of the parent run. Raises ConfigInvalid before anything is run, CheckFailed when no candidate was trained.
     """
-    names, named_baseline = _names(candidates, project, learnable.task)
+    names, named_baseline = names_of(candidates, project, learnable.task)
     wanted = [_resolve(name, learnable.task, project) for name in names]
     dataset = learnable.dataset or artifacts.learnable_digest(learnable)
     model, metric = project.model.name, metric_of(learnable.task)
@@ -130,7 +130,7 @@ def _one(candidate: Candidate, project: ProjectConfig, bench: Bench, inputs: dic
         return CandidateResult(name=candidate.name, family=candidate.family, error=sentence), False
 
 
-def _names(candidates: Sequence[str] | None, project: ProjectConfig, task: Task) -> tuple[tuple[str, ...], bool]:
+def names_of(candidates: Sequence[str] | None, project: ProjectConfig, task: str) -> tuple[tuple[str, ...], bool]:
     """The names in order with the baseline last, and whether the baseline was asked for."""
     asked = tuple(candidates or project.train.candidates) or (
         REGRESSION_CANDIDATES if task == "regression" else CLASSIFICATION_CANDIDATES)

@@ -46,7 +46,7 @@ def test_an_upper_limit_is_compared_with_the_upper_end_of_the_interval():
     report = _judge(Gates(limits={"mse": Limit(upper=12)}))
     assert not report.passed
     assert report.first_failure == \
-        "mse: 10.45 [9.02, 12.64]: the interval's upper end 12.64 is above the limit 12.00"
+        "mse: 10.45 [9.02, 12.64]: the interval's upper end 12.64 is above the limit 12"
     assert _judge(Gates(limits={"mse": Limit(upper=12.64)})).passed
 
 

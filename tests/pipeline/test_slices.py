@@ -94,6 +94,14 @@ def test_categories_missing_values_and_dates_are_slices_with_readable_names():
     assert all(part.interval.n >= 20 for part in report.slices)
 
 
+@pytest.mark.parametrize(("rows", "part"), [(1000, "decile"), (100, "quarter"), (60, "half")])
+def test_few_rows_are_cut_into_fewer_parts(rows, part):
+    rng = np.random.default_rng(0)
+    report = _search(rng.normal(size=(rows, 3)), rng.chisquare(1, rows), resamples=199)
+    assert report.worst is not None
+    assert part in report.worst.where or " and " in report.worst.where
+
+
 def test_equal_losses_are_a_tie_everywhere():
     report = _search(np.random.default_rng(0).normal(size=(300, 3)), np.ones(300))
     assert all(part.verdict == "too wide to call" for part in report.slices)

@@ -7,9 +7,11 @@ Frozen values, no store and no chance. How each is found is `evaluate.py`, `slic
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+import numpy as np
 
 from trimtab.canon import Digest, finite
 from trimtab.pipeline.model import Array, Index, Label, Task
@@ -335,6 +337,17 @@ class Decision:
         return {"threshold": self.threshold, "chosen_on": self.chosen_on, "positive": self.positive,
                 "cost_false_negative": self.cost_false_negative, "cost_false_positive": self.cost_false_positive,
                 "cost": self.cost.to_json(), "cost_at_half": self.half_cost}
+
+
+def answered_codes(classes: Sequence[Label], answers: Array, decision: Decision | None) -> Index:
+    """The class code that is answered for each row: the likeliest, or by the chosen threshold for two classes.
+
+    answers: class probabilities, shape (rows, classes).
+    """
+    if decision is None:
+        return np.asarray(answers.argmax(1), dtype=np.int64)
+    positive = list(classes).index(decision.positive)
+    return np.where(answers[:, positive] >= decision.threshold, positive, 1 - positive)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

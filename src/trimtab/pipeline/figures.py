@@ -9,8 +9,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from trimtab.pipeline.evaluation import Evaluation, HeldOut, number, shown_metric
-from trimtab.pipeline.model import Array, Index, TrainReport
+from trimtab.pipeline.evaluation import Evaluation, HeldOut, answered_codes, number, shown_metric
+from trimtab.pipeline.model import Array, TrainReport
 from trimtab.pipeline.svg import Chart, Line, Row, cloud, curves, intervals, strips
 from trimtab.stats.interval import Interval
 from trimtab.stats.proportion import wilson
@@ -54,7 +54,8 @@ def confusion(evaluation: Evaluation, held_out: HeldOut) -> Chart | None:
     """Counts of true class by answered class, as a table; None for numbers."""
     if evaluation.task == "regression":
         return None
-    truth, answered = held_out.y.astype(np.int64), answered_codes(evaluation, held_out.answers)
+    truth = held_out.y.astype(np.int64)
+    answered = answered_codes(evaluation.classes, held_out.answers, evaluation.decision)
     shown = np.sort(np.argsort(-np.bincount(truth, minlength=len(evaluation.classes)), kind="stable")[:_MOST_CONFUSED])
     place = np.full(len(evaluation.classes), len(shown))
     place[shown] = np.arange(len(shown))
@@ -74,14 +75,6 @@ def confusion(evaluation: Evaluation, held_out: HeldOut) -> Chart | None:
                  tuple(rows))
 
 
-def answered_codes(evaluation: Evaluation, answers: Array) -> Index:
-    """The class code that is answered for each row: the likeliest, or by the chosen threshold for two classes."""
-    if evaluation.decision is None:
-        return np.asarray(answers.argmax(1), dtype=np.int64)
-    positive = list(evaluation.classes).index(evaluation.decision.positive)
-    return np.where(answers[:, positive] >= evaluation.decision.threshold, positive, 1 - positive)
-
-
 def slice_charts(evaluation: Evaluation) -> list[Chart]:
     """The slices with the largest evidence of a larger loss."""
     found = evaluation.slices.slices
@@ -90,7 +83,7 @@ def slice_charts(evaluation: Evaluation) -> list[Chart]:
     rows = [Row(one.where, one.interval, strong=one.verdict == "worse", mark="diamond" if one.verdict == "worse" else
                 "square", note=one.verdict) for one in found]
     name = shown_metric(found[0].metric)
-    return [intervals(f"Slices: {name}", rows, axis=name, line=found[0].overall, line_label="all rows",
+    return [intervals(f"Slices: {name}", rows, axis=name, line=found[0].overall, line_label="all rows", long=True,
                       caption=f"The {len(rows)} of {evaluation.slices.searched:,} slices with the strongest evidence, "
                               "strongest first. Intervals hold for all slices searched at once. Diamond: worse than "
                               "the rest; square: too wide to call.")]

@@ -62,7 +62,7 @@ def judge(gates: Gates, *, task: Task, chosen: str, candidates: Sequence[str], m
 
 
 def _limit(name: str, limit: Limit, interval: Interval | None) -> GateResult:
-    asked = " and ".join(f"{side} {number(value)}" for side, value in (("lower", limit.lower), ("upper", limit.upper))
+    asked = " and ".join(f"{sign} {value:g}" for sign, value in (("≥", limit.lower), ("≤", limit.upper))
                          if value is not None)
     if interval is None or not (math.isfinite(interval.low) and math.isfinite(interval.high)):
         return GateResult(name=name, verdict="fail", interval=interval, limit=asked,
@@ -70,12 +70,12 @@ def _limit(name: str, limit: Limit, interval: Interval | None) -> GateResult:
     shown = f"{number(interval.value)} {bounds(interval)}"
     if limit.upper is not None and interval.high > limit.upper:
         return _over(name, interval, asked, f"{shown}: the interval's upper end {number(interval.high)} is above the "
-                                            f"limit {number(limit.upper)}")
+                                            f"limit {limit.upper:g}")
     if limit.lower is not None and interval.low < limit.lower:
         return _over(name, interval, asked, f"{shown}: the interval's lower end {number(interval.low)} is below the "
-                                            f"limit {number(limit.lower)}")
+                                            f"limit {limit.lower:g}")
     return GateResult(name=name, verdict="pass", interval=interval, limit=asked,
-                      reason=f"{shown}: the whole interval is within {asked}")
+                      reason=f"{shown}: the whole interval is {asked}")
 
 
 def _over(name: str, interval: Interval, asked: str, reason: str) -> GateResult:
@@ -101,7 +101,7 @@ def _beats(name: str, baseline: str, p: float, chosen: str, paired: Sequence[Com
 
 
 def _latency(limit_ms: float, latency: Latency | None) -> GateResult:
-    asked = f"upper {limit_ms:g} ms"
+    asked = f"≤ {limit_ms:g} ms"
     if latency is None:
         return GateResult(name="latency_p99_ms", verdict="fail", limit=asked, reason="latency was not measured")
     p99 = latency.p99

@@ -21,7 +21,6 @@ from trimtab.pipeline import figures
 from trimtab.pipeline.evaluation import (
     Evaluation,
     HeldOut,
-    ScoreCard,
     bounds,
     number,
     plus_minus,
@@ -82,8 +81,8 @@ def render(train: TrainReport, evaluation: Evaluation | None = None, held_out: H
         headline=_headline(train, chosen, evaluation),
         comparisons=_comparisons(evaluation), threshold_words=_threshold(evaluation),
         candidate_charts=figures.candidate_charts(train, evaluation),
-        candidate_head=_candidate_head(train, evaluation),
         candidates=[_candidate(one, evaluation) for one in train.candidates],
+        metric_name=shown_metric(train.metric), all_scores=_all_scores(evaluation),
         metric_rows=[(shown_metric(name), number(one.value), bounds(one)) for name, one in
                      (evaluation.metrics.items() if evaluation else ())],
         confusion=figures.confusion(evaluation, held_out) if evaluation and held_out else None,
@@ -136,24 +135,29 @@ def _threshold(evaluation: Evaluation | None) -> str:
     return f"{one.positive} is answered from {number(one.threshold)} on, chosen on {one.chosen_on}; {cost}"
 
 
-def _candidate_head(train: TrainReport, evaluation: Evaluation | None) -> tuple[str, ...]:
-    name = shown_metric(train.metric)
-    if evaluation is None:
-        return ("candidate", f"CV {name}", "notes")
-    return ("candidate", f"CV {name}", *(f"test {shown_metric(metric)}" for metric in evaluation.metrics), "notes")
-
-
-def _candidate(one: CandidateResult, evaluation: Evaluation | None) -> tuple[str, list[str], list[str]]:
-    crossed = "n/a" if one.mean is None else number(one.mean) if one.se is None else plus_minus(one.mean, one.se)
+def _candidate(one: CandidateResult, evaluation: Evaluation | None) -> dict[str, object]:
+    """One line of the candidates' table: its figures, and its settings and sentences."""
+    cells = ["n/a" if one.mean is None else number(one.mean) if one.se is None else plus_minus(one.mean, one.se)]
     settings = ", ".join(f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {value}"
                          for key, value in one.params.items())
-    notes = [note for note in (settings, *one.notes, one.error) if note]
-    if evaluation is None:
-        return one.name, [crossed], notes
-    card = evaluation.candidates.get(one.name, ScoreCard(name=one.name, cv_mean=one.mean, cv_se=one.se))
-    if card.error and card.error not in notes:
+    notes = [settings, *one.notes, one.error]
+    if evaluation is not None:
+        card = evaluation.candidates[one.name]
+        cells.append("n/a" if card.interval is None else f"{number(card.interval.value)} {bounds(card.interval)}")
         notes.append(card.error)
-    return one.name, [crossed, *(number(card.test.get(metric)) for metric in evaluation.metrics)], notes
+    return {"name": one.name, "cells": cells, "notes": list(dict.fromkeys(note for note in notes if note))}
+
+
+def _all_scores(evaluation: Evaluation | None) -> dict[str, object] | None:
+    """Every held-out score of every candidate, a line a metric."""
+    if evaluation is None:
+        return None
+    scored = [card for card in evaluation.candidates.values() if card.test]
+    rows = [(shown_metric(metric), *(number(card.test.get(metric)) for card in scored))
+            for metric in evaluation.metrics]
+    answers = f"{evaluation.chosen} answers by its threshold, the others by the likelier class."
+    caption = "" if evaluation.decision is None else answers
+    return {"head": ("metric", *(card.name for card in scored)), "rows": rows, "caption": caption}
 
 
 def _slices(evaluation: Evaluation | None) -> str:

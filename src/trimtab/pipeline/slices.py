@@ -1,8 +1,9 @@
 """On which rows is the model worse than on the rest?
 
-Each feature is cut into deciles, categories and missing; where there are few features, pairs of halves as well. Many
-slices are looked at, so the worst one is large by chance alone: intervals and p-values are simultaneous. Their critical
-value is the distribution of the largest studentised gap when losses have nothing to do with features:
+Each feature is cut into deciles (quarters or halves where rows are few), categories and missing; where there are few
+features, pairs of halves as well. Many slices are looked at, so the worst one is large by chance alone: intervals and
+p-values are simultaneous. Their critical value is the distribution of the largest studentised gap when losses have
+nothing to do with features:
 
 * independent rows: losses are permuted over rows (Westfall & Young 1993, max-T), exact under exchangeability;
 * groups or time blocks: score contributions are flipped per cluster (wild cluster bootstrap with Rademacher weights,
@@ -35,6 +36,7 @@ MOST_ROWS_FOR_PAIRS = 20_000
 FEWEST_RESAMPLES = 199                        # p can then still be as small as 0.005
 _WORK = 2_000_000_000                         # memberships × resamples; above, fewer resamples
 _ORDINALS = ("bottom", "2nd", "3rd", "4th", "5th", "6th", "7th", "8th", "9th", "top")
+_PARTS = ((250, 10, "decile"), (100, 4, "quarter"), (0, 2, "half"))    # from so many rows on: so many parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def find_slices(X: Array, losses: Array, features: Sequence[Feature], *, metric:
         return SliceReport(note=f"fewer than {LEAST_CLUSTERS} groups or time blocks are held out")
     parts, note = _parts(X, features, reference)
     if not parts:
-        return SliceReport(note=f"no slice holds at least {LEAST_ROWS} of the {len(X):,} held-out rows")
+        return SliceReport(note=f"no slice of the {len(X):,} held-out rows has {LEAST_ROWS} rows inside and outside")
     members = _members(parts)
     resamples = int(np.clip(_WORK // members.nnz, FEWEST_RESAMPLES, resamples))
     overall = float(losses.mean())
@@ -114,12 +116,14 @@ def _of_feature(feature: Feature, values: Array, reference: Array) -> list[_Part
     levels = np.unique(known)
     if len(levels) <= 10:
         return parts + [_Part(f"{feature.name} = {_cut(feature, level)}", name, values == level) for level in levels]
-    edges = np.quantile(known, np.linspace(0.1, 0.9, 9))
-    decile = np.searchsorted(edges, values, side="left")
-    for code in range(10):
-        span = f"≤ {_cut(feature, edges[0])}" if code == 0 else f"> {_cut(feature, edges[-1])}" if code == 9 \
-            else f"{_cut(feature, edges[code - 1])} to {_cut(feature, edges[code])}"
-        parts.append(_Part(f"{feature.name} {_ORDINALS[code]} decile ({span})", name, (decile == code) & ~missing))
+    count, word = next((count, word) for least, count, word in _PARTS if len(values) >= least)
+    edges = np.quantile(known, np.arange(1, count) / count)
+    place = np.searchsorted(edges, values, side="left")
+    for code in range(count):
+        span = f"≤ {_cut(feature, edges[0])}" if code == 0 else f"> {_cut(feature, edges[-1])}" \
+            if code == count - 1 else f"{_cut(feature, edges[code - 1])} to {_cut(feature, edges[code])}"
+        ordinal = _ORDINALS[-1] if code == count - 1 else _ORDINALS[code]
+        parts.append(_Part(f"{feature.name} {ordinal} {word} ({span})", name, (place == code) & ~missing))
     return parts
 
 

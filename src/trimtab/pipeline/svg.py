@@ -7,6 +7,7 @@ light and dark; shape, dash and label differ wherever colour does. Every text is
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -93,24 +94,30 @@ def nice_step(raw: float) -> float:
 
 
 def intervals(title: str, rows: Sequence[Row], *, axis: str, caption: str, line: float | None = None,
-              line_label: str = "") -> Chart:
-    """Values with their intervals, one under the other. `line`: a vertical reference with its label."""
+              line_label: str = "", long: bool = False) -> Chart:
+    """Values with their intervals, one under the other.
+
+    line: a vertical reference with its label. long: labels stand above their line, as long names need it.
+    """
     shown = [row for row in rows if math.isfinite(row.interval.value)]
     ends = [end for row in shown for end in (row.interval.low, row.interval.high, row.interval.value)
             if math.isfinite(end)] + ([line] if line is not None else [])
-    left = min(250, 24 + 7 * max((len(row.label) for row in shown), default=0))
-    height = TOP + 26 * len(shown) + BOTTOM
+    left = 16.0 if long else _label_width([row.label for row in shown])
+    step = 42 if long else 26
+    height = TOP + step * len(shown) + BOTTOM
     scale = Scale(min(ends, default=0.0), max(ends, default=1.0), left, WIDTH - RIGHT - 60)
     body = [_x_axis(scale, height, axis, left)]
     if line is not None:
         body += [Markup('<path class="ref" d="M{} {}V{}"/>').format(_px(scale(line)), TOP - 6, height - BOTTOM),
-                 _text("tick", scale(line) + 4, TOP + 2, line_label)]
+                 _text("tick", scale(line) + 4, height - BOTTOM - 4, line_label)]
     for index, row in enumerate(shown):
-        y = TOP + 26 * index + 17
+        y = TOP + step * index + (28 if long else 17)
         kind = "s1" if row.strong else "s2"
         low, high = (scale(end if math.isfinite(end) else row.interval.value) for end in
                      (row.interval.low, row.interval.high))
-        body.append(_text("lab strong" if row.strong else "lab", left - 10, y + 4, clip(row.label, 32), "end"))
+        look = "lab strong" if row.strong else "lab"
+        body.append(_text(look, left, y - 12, clip(row.label, 80)) if long else
+                    _text(look, left - 10, y + 4, clip(row.label, 32), "end"))
         body.append(Markup('<path class="line {}" d="M{} {}H{}M{} {}v8M{} {}v8"/>').format(
             kind, _px(low), y, _px(high), _px(low), y - 4, _px(high), y - 4))
         body.append(_mark(row.mark, scale(row.interval.value), y, kind))
@@ -183,7 +190,7 @@ def curves(title: str, lines: Sequence[Line], *, x_axis: str, y_axis: str, capti
 def strips(title: str, rows: Sequence[tuple[str, Sequence[float], bool]], *, axis: str, caption: str) -> Chart:
     """Several values a line (label, values, strong), a tick at their mean."""
     ends = [value for _, values, _ in rows for value in values]
-    left = min(250, 24 + 7 * max((len(label) for label, _, _ in rows), default=0))
+    left = _label_width([label for label, _, _ in rows])
     height = TOP + 26 * len(rows) + BOTTOM
     scale = Scale(min(ends, default=0.0), max(ends, default=1.0), left, WIDTH - RIGHT)
     body = [_x_axis(scale, height, axis, left)]
@@ -210,6 +217,13 @@ def clip(text: str, most: int) -> str:
     """
     half = (most - 1) // 2
     return text if len(text) <= most else f"{text[:most - 1 - half]}…{text[-half:]}"
+
+
+def _label_width(labels: Sequence[str]) -> float:
+    """Pixels for the longest label; a Chinese character is twice as wide as a letter."""
+    wide = max((sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in clip(label, 32)) for label in labels),
+               default=0)
+    return min(250.0, 24 + 7.0 * wide)
 
 
 def _svg(title: str, caption: str, height: float, body: Iterable[Markup]) -> Markup:

@@ -24,6 +24,7 @@ MIGRATIONS = ROOT / "src" / "trimtab" / "store" / "migrations"
 # into code that is not ours (a project's own functions, an estimator), which may raise anything and must not end a run.
 OUTERMOST = frozenset({
     "src/trimtab/doors/cli/main.py: main",
+    "src/trimtab/doors/guard.py: __call__",
     "src/trimtab/pipeline/custom.py: _import",
     "src/trimtab/pipeline/custom.py: call",
     "src/trimtab/pipeline/fitting.py: answers",

@@ -80,3 +80,13 @@ def test_the_command_reference_is_current() -> None:
     reference = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reference)
     assert (DOCS / "cli.md").read_text(encoding="utf-8") == reference.text()
+
+
+def test_every_route_has_its_heading() -> None:
+    """docs/http.md describes what the server answers, and nothing else."""
+    from trimtab.doors.inference.routes import ROUTES as INFERENCE
+    from trimtab.doors.rest.routes import ROUTES as REST
+
+    served = {f"{method} {route.path}" for route in (*INFERENCE, *REST)
+              for method in (route.methods or set()) - {"HEAD"}}
+    assert {name for name in headings("http.md") if "/" in name} == served

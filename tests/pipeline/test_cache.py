@@ -210,5 +210,7 @@ def test_a_worker_runs_a_step_from_references_alone(scene, blobs, tmp_path):
         "candidate": "models:two", "pinned": {}, "folds": 5, "threads": 1, "memory_bytes": 2**31, "rules": {}}, inputs,
         blobs=str(tmp_path / "objects"), root=str(tmp_path))
     assert outputs["model"] == report.candidates[1].model
+    with pytest.raises(UsageError, match="step split: missing a required argument: 'frame'; it takes frame, project"):
+        run_step("trimtab.pipeline.steps:PROJECT", "split", {}, {}, blobs=str(tmp_path / "objects"))
     with pytest.raises(UsageError, match="is not a pipeline"):
         run_step("trimtab.nowhere:X", "train", {}, {}, blobs="b")

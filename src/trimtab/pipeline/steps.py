@@ -8,6 +8,7 @@ in another process or container runs the same step from a few strings.
 from __future__ import annotations
 
 import importlib
+import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -143,7 +144,13 @@ def run_step(pipeline: str, step: str, parameters: Mapping[str, object], inputs:
                          "trimtab.pipeline.steps:PROJECT") from problem
     found = step_of(step, steps)
     bench = Bench(blobs=LocalBlobs(Path(blobs)), root=Path(root), watch=Stopwatch(60 * 24, time.perf_counter))
-    done = found.load()(bench, **{key: Digest(value) for key, value in inputs.items()}, **parameters)
+    function, given = found.load(), {**{key: Digest(value) for key, value in inputs.items()}, **parameters}
+    try:
+        inspect.signature(function).bind(bench, **given)
+    except TypeError as problem:
+        takes = ", ".join(list(inspect.signature(function).parameters)[1:])
+        raise UsageError(f"step {step}: {problem}; it takes {takes}") from problem
+    done = function(bench, **given)
     return {key: str(value) for key, value in done.items()}
 
 

@@ -45,7 +45,7 @@ def days(value: object) -> float | None:
         naive = datetime(value.year, value.month, value.day)
     else:
         return None
-    return (naive - _EPOCH) // _MICROSECOND / DAY_US
+    return float((naive - _EPOCH) // _MICROSECOND) / DAY_US
 
 
 def from_days(value: float) -> datetime:

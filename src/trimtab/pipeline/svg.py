@@ -109,7 +109,7 @@ def intervals(title: str, rows: Sequence[Row], *, axis: str, caption: str, line:
     body = [_x_axis(scale, height, axis, left)]
     if line is not None:
         body += [Markup('<path class="ref" d="M{} {}V{}"/>').format(_px(scale(line)), TOP - 6, height - BOTTOM),
-                 _text("tick", scale(line) + 4, height - BOTTOM - 4, line_label)]
+                 _text("tick", scale(line) + 4, TOP + 2, line_label)]
     for index, row in enumerate(shown):
         y = TOP + step * index + (28 if long else 17)
         kind = "s1" if row.strong else "s2"

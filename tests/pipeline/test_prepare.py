@@ -9,7 +9,7 @@ from trimtab import config
 from trimtab.data import contract_toml
 from trimtab.data.infer import infer_contract
 from trimtab.data.readers import read_table
-from trimtab.errors import CheckFailed, ConfigInvalid, NotFound
+from trimtab.errors import CheckFailed, NotFound, UsageError
 from trimtab.pipeline.cache import StepCache
 from trimtab.pipeline.runner import Pipeline
 from trimtab.pipeline.steps import run_step
@@ -88,7 +88,7 @@ def test_split_by_time_and_by_group_carry_their_column(project):
     by_group = project("split = { group = \"day\" }\n").prepare()
     groups = by_group.learnable.groups
     assert not set(groups[by_group.split.train]) & set(groups[by_group.split.test])
-    with pytest.raises(ConfigInvalid, match="the table has no such column"):
+    with pytest.raises(UsageError, match="split names the column 'dya'"):
         project("split = { time = \"dya\" }\n").prepare()
 
 

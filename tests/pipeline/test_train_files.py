@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -21,11 +23,13 @@ SMALL = {"random_forest": {"n_estimators": 5, "min_samples_leaf": 3, "max_featur
          "svc": {"C": 1.0, "gamma": 0.1}, "svr": {"C": 1.0, "gamma": 0.1}}
 
 
-def learn(task):
+def learn(task, gap=False):
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=90), rng.normal(size=90), rng.integers(0, 3, 90), rng.integers(0, 2, 90),
                          20_000 + np.arange(90)]).astype(np.float64)
     X[::7, 1] = X[::11, 2] = np.nan
+    if gap:
+        X[:, 1] = np.nan
     y = X[:, 0] + X[:, 3] + rng.normal(size=90) * 0.1
     classes = {"regression": (), "binary": ("no", "yes"), "multiclass": ("a", "b", "c")}[task]
     if classes:
@@ -50,3 +54,23 @@ def test_a_trained_model_survives_its_file(name, task, memory, tmp_path):
     rows[0, 2], rows[1, 1], rows[2, 2] = -1, np.nan, np.nan
     np.testing.assert_allclose(answers(loaded, rows, task, len(learnable.classes)),
                                answers(made.estimator, rows, task, len(learnable.classes)), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "task"), [
+    ("hgb", "regression"), ("random_forest", "binary"), ("ridge", "regression")])
+def test_a_column_without_any_value_stops_no_candidate(name, task, tmp_path):
+    """It carries nothing, and a tree can't split on it."""
+    learnable, split = learn(task, gap=True)
+    candidate = resolve(name, task, root=tmp_path, params=SMALL.get(name))
+    assert np.isfinite(train_one(learnable, split, candidate, k=3, watch=Stopwatch(5)).scores.mean)
+
+
+@pytest.mark.parametrize("name", ["hgb", "random_forest", "dummy"])
+def test_a_class_that_no_training_row_has_gets_probability_0(name, tmp_path):
+    """Also from classifiers that answer with two columns for one class."""
+    learnable, split = learn("binary")
+    learnable = replace(learnable, y=np.zeros(90, dtype=np.int64))
+    candidate = resolve(name, "binary", root=tmp_path, params=SMALL.get(name))
+    made = train_one(learnable, split, candidate, k=3, watch=Stopwatch(5))
+    assert answers(made.estimator, learnable.X[:4], "binary", 2).tolist() == [[1.0, 0.0]] * 4
+    assert "fold 1: no training row of class yes" in made.notes

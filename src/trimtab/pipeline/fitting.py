@@ -52,7 +52,12 @@ def answers(pipeline: Any, X: Array, task: Task, classes: int) -> Array:
         except Exception as problem:
             raise FitFailed(_sentence("predicting held-out rows", problem)) from problem
     full = np.zeros((len(X), classes))
-    full[:, at] = known
+    if len(at) == 1:                           # some classifiers answer with two columns here
+        full[:, at[0]] = 1.0
+    elif known.shape[1] == len(at):
+        full[:, at] = known
+    else:
+        raise FitFailed(f"predict_proba gives {known.shape[1]} columns for {len(at)} classes")
     return _finite(full)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from trimtab import canon
 from trimtab.canon import Digest
-from trimtab.config import ProjectConfig, SqlSource, suggest
+from trimtab.config import ProjectConfig, SqlSource
 from trimtab.data.contract import Contract
 from trimtab.data.table import BadRow, Table
 from trimtab.errors import ConfigInvalid
@@ -201,16 +201,10 @@ def split_of(project: ProjectConfig, contract: Contract, frame: pl.DataFrame) ->
     """The configured split of checked rows. Its digest is that of kind, seed and both sides."""
     from trimtab.data.split import split_rows
 
-    by = project.model.split
-    for what, name in (("time", by.time), ("group", by.group)):
-        if name is not None and name not in frame.columns:
-            raise ConfigInvalid(f"model.split.{what} = {name!r}: the table has no such column"
-                                f"{suggest(name, frame.columns)}", key=f"split.{what}")
-    train, test, _ = split_rows(frame, contract, by)
-    kind = "time" if by.time else "group" if by.group else "row"
-    sides = [np.asarray(side, dtype=np.int64) for side in (train, test)]
-    digest = canon.digest_json([kind, by.seed, *(canon.digest_bytes(side.tobytes()) for side in sides)])
-    return Split(train=sides[0], test=sides[1], kind=kind, seed=by.seed, digest=digest)  # type: ignore[arg-type]
+    seed = project.model.split.seed
+    train, test, kind = split_rows(frame, contract, project.model.split)
+    digest = canon.digest_json([kind, seed, *(canon.digest_bytes(side.tobytes()) for side in (train, test))])
+    return Split(train=train, test=test, kind=kind, seed=seed, digest=digest)
 
 
 def _feature(name: str, kind: str, categories: tuple[str, ...], missing: bool) -> Feature:

@@ -51,9 +51,9 @@ def plan(features: Sequence[Feature], X: Array, style: Style,
     for name in rules:
         if name not in names:
             raise ConfigInvalid(f"[features] {name}: there is no feature of that name{suggest(name, names)}", key=name)
-    seen = [bool(np.isnan(column).any()) for column in X.T]
-    return tuple(_treat(index, feature, seen[index] or feature.missing, style, rules.get(feature.name))
-                 for index, feature in enumerate(features))
+    absent = [int(np.isnan(column).sum()) for column in X.T]
+    return tuple(_treat(index, feature, absent[index] > 0 or feature.missing, absent[index] == len(X), style,
+                        rules.get(feature.name)) for index, feature in enumerate(features))
 
 
 def build(treatments: Sequence[Treatment]) -> Any:
@@ -98,10 +98,11 @@ def lines(treatments: Sequence[Treatment]) -> tuple[str, ...]:
     return tuple(f"{_shown(names)}: {what}" for what, names in groups.items())
 
 
-def _treat(index: int, feature: Feature, missing: bool, style: Style, rule: FeatureRule | None) -> Treatment:
+def _treat(index: int, feature: Feature, missing: bool, empty: bool, style: Style,
+           rule: FeatureRule | None) -> Treatment:
     rule = rule or FeatureRule()
     category, levels = feature.kind == "category", len(feature.categories)
-    fills = missing and style in ("plain", "scaled")
+    fills = missing and (style in ("plain", "scaled") or (style == "trees" and empty))   # no tree splits on nothing
     encode: Encode = "number"
     if category:
         encode = rule.encode or ("onehot" if style in ("plain", "scaled") else "ordinal")
@@ -112,7 +113,7 @@ def _treat(index: int, feature: Feature, missing: bool, style: Style, rule: Feat
         impute = "" if rule.impute == "none" or not missing else rule.impute
     if category and impute in ("mean", "median"):
         impute = "most_frequent"               # codes have no mean
-    indicator = missing and bool(impute) and encode != "onehot"
+    indicator = missing and bool(impute) and encode != "onehot" and style != "trees"
     if rule.missing_indicator is not None:
         indicator = rule.missing_indicator and missing
     scale = encode != "onehot" and (

@@ -1,3 +1,35 @@
-"""trimtab: git for the model, a flight recorder for its predictions, and a statistician who decides."""
+"""trimtab: git for the model, a flight recorder for its predictions, and a statistician who decides.
+
+The public names load on first use, so that `import trimtab` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__all__ = ["Project", "Workspace", "open", "register"]
+
+if TYPE_CHECKING:
+    from trimtab.project.bring import register as register
+    from trimtab.project.project import Project as Project
+    from trimtab.project.project import open_project as open
+    from trimtab.workspace import Workspace as Workspace
+
+_NAMES = {
+    "open": ("trimtab.project.project", "open_project"),
+    "register": ("trimtab.project.bring", "register"),
+    "Project": ("trimtab.project.project", "Project"),
+    "Workspace": ("trimtab.workspace", "Workspace"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'trimtab' has no attribute {name!r}; it has {', '.join(_NAMES)}")
+    import importlib
+
+    module, attribute = _NAMES[name]
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value

@@ -181,7 +181,7 @@ def parse(text: str, *, root: Path, name: str = "trimtab.toml") -> ProjectConfig
     return config
 
 
-def render(*, name: str, data: str, target: int | str = -1, split: SplitBy | None = None, task: Task,
+def render(*, name: str, data: str | SqlSource, target: int | str = -1, split: SplitBy | None = None, task: Task,
            candidates: tuple[str, ...], owner: str = "", ignore: tuple[str, ...] = ()) -> str:
     """The text of a fresh `trimtab.toml`: short, commented, valid."""
     split = split or SplitBy()
@@ -191,7 +191,7 @@ def render(*, name: str, data: str, target: int | str = -1, split: SplitBy | Non
     lines = [
         "[model]",
         f"name   = {quote(name)}",
-        f"data   = {quote(data)}",
+        f"data   = {_data(data)}",
         f"target = {target if isinstance(target, int) else quote(target)}{target_note}",
         f"task   = {quote(task)}",
         f"split  = {{ test = {split.test}, seed = {split.seed}{by} }}",
@@ -209,6 +209,12 @@ def render(*, name: str, data: str, target: int | str = -1, split: SplitBy | Non
         "# latency_p99_ms = 20                   # the model's own predict, one row",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _data(source: str | SqlSource) -> str:
+    if isinstance(source, str):
+        return quote(source)
+    return f"{{ sql = {quote(source.sql)}, url = {quote(source.url)} }}"
 
 
 def quote(text: str) -> str:

@@ -21,7 +21,7 @@ from trimtab.canon import Digest
 def function_code(reference: str, root: Path) -> dict[str, Digest]:
     """`{"models:make": digest, "helpers": digest, …}`: the function with what it reaches, and modules it imports."""
     module, _, name = reference.partition(":")
-    path = _find(root, module)
+    path = module_file(root, module)
     if path is None:
         return {}
     tree = _parse(path)
@@ -48,7 +48,7 @@ def _module_digest(name: str) -> Digest:
 
 def _follow(modules: Iterable[str], root: Path, found: dict[str, Digest], skip: str) -> None:
     for module in sorted(set(modules)):
-        path = _find(root, module)
+        path = module_file(root, module)
         if module in found or module == skip or path is None:
             continue
         tree = _parse(path)
@@ -57,7 +57,8 @@ def _follow(modules: Iterable[str], root: Path, found: dict[str, Digest], skip: 
             _follow(_project_imports(tree.body, module, path, root), root, found, skip)
 
 
-def _find(root: Path, module: str) -> Path | None:
+def module_file(root: Path, module: str) -> Path | None:
+    """Where the project keeps a module, or None where it is none of the project's."""
     base = root.joinpath(*module.split("."))
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.is_file():
@@ -117,12 +118,12 @@ def _project_imports(statements: Iterable[ast.stmt], module: str, path: Path, ro
     for statement in statements:
         for node in ast.walk(statement):
             if isinstance(node, ast.Import):
-                yield from (alias.name for alias in node.names if _find(root, alias.name))
+                yield from (alias.name for alias in node.names if module_file(root, alias.name))
             elif isinstance(node, ast.ImportFrom):
                 base = package[:len(package) - node.level + 1] if node.level else []
                 origin = ".".join([*base, *([node.module] if node.module else [])])
                 yield from (name for name in (origin, *(f"{origin}.{alias.name}" for alias in node.names))
-                            if origin and _find(root, name))
+                            if origin and module_file(root, name))
 
 
 def _digest(statements: Iterable[ast.stmt]) -> Digest:

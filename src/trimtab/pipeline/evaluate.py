@@ -71,14 +71,14 @@ class Evaluated:
 
 def evaluate(train: TrainReport, data: Learnable, split: Split, project: ProjectConfig, *, blobs: BlobStore,
              db: Database, clock: Clock, by: str, rng: np.random.Generator, champion: Champion | None = None,
-             refit: Refit | None = None, budget_s: float = BUDGET_S, resamples: int = 1000,
+             refit: Refit | None = None, models: Mapping[str, Any] | None = None, budget_s: float = BUDGET_S, resamples: int = 1000,
              timer: Callable[[], float] = time.perf_counter, say: Callable[[str], None] = lambda _: None) -> Evaluated:
     """Open the held-out rows of `split` for the run `train` and judge its candidates.
 
     data, split: those that `train` was made from. refit: how the chosen candidate is fitted on other rows; by default
-    as it was trained. budget_s: seconds for those refits. say: told what is being done. Raises ConfigInvalid for gates
-    that can't be (before anything is opened), UntrustedModel, FitFailed or CheckFailed where the chosen model can't be
-    judged.
+    as it was trained. models: candidates that are asked otherwise than through their file, by name. budget_s: seconds
+    for those refits. say: told what is being done. Raises ConfigInvalid for gates that can't be (before anything is
+    opened), UntrustedModel, FitFailed or CheckFailed where the chosen model can't be judged.
     """
     from threadpoolctl import threadpool_limits
 
@@ -87,7 +87,8 @@ def evaluate(train: TrainReport, data: Learnable, split: Split, project: Project
         raise CheckFailed("no row is held out, so nothing can be evaluated; set split = { test = 0.2 } in trimtab.toml")
     with threadpool_limits(limits=project.train.threads):
         chosen = next(one for one in train.candidates if one.name == train.chosen)
-        models = {one.name: _load(one, blobs, project) for one in train.candidates if one.model is not None}
+        models = {one.name: _load(one, blobs, project) for one in train.candidates if one.model is not None} \
+            | dict(models or {})
         model = models.get(train.chosen)
         if not hasattr(model, "predict"):
             raise CheckFailed(f"{train.chosen} can't be judged: {model or chosen.error or 'it has no model'}")

@@ -10,7 +10,8 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
@@ -33,9 +34,24 @@ def line(label: str, text: str = "", *, style: str = "") -> None:
         click.echo(f"{'':{LABEL_CELLS + 2}}{more}".rstrip())
 
 
+_quiet_next = False
+
+
+@contextmanager
+def no_next() -> Iterator[None]:
+    """While the block lasts, `follow` prints nothing: the next command is run already."""
+    global _quiet_next
+    _quiet_next = True
+    try:
+        yield
+    finally:
+        _quiet_next = False
+
+
 def follow(command: str, why: str = "") -> None:
     """The next command to type."""
-    click.echo(f"Next: {styled(command, 'bold')}{'   ' + why if why else ''}")
+    if not _quiet_next:
+        click.echo(f"Next: {styled(command, 'bold')}{'   ' + why if why else ''}")
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: int = 1, right: Sequence[int] = ()) -> list[str]:

@@ -110,10 +110,11 @@ def _show(call: Call, change: Change) -> None:
     call.show({"schema": "trimtab.change/1", "model": change.model, "endpoint": change.endpoint, "verb": change.verb,
                "before": change.before, "version": change.after, "revision": change.revision,
                "changed": change.changed, "dry_run": change.dry_run, "why": change.why},
-              lambda: _render_change(change))
+              lambda: render_change(change))
 
 
-def _render_change(change: Change) -> None:
+def render_change(change: Change) -> None:
+    """What became live, and where it answers."""
     if not change.changed:
         screen.line("Live", f"{change.model} v{change.after} was live already; nothing to do", style="green")
     elif change.dry_run:

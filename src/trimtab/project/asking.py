@@ -1,0 +1,64 @@
+"""What would a version answer for the rows of a table?  Without a server, through the same bundle and contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from trimtab.data.check import check_table
+from trimtab.data.readers import read_table
+from trimtab.registry.bundle import Prediction, load_bundle
+from trimtab.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """Predictions for the rows that keep the contract, and the sentences about those that don't."""
+
+    version: str
+    rows: tuple[int, ...]                      # from 1, of the table: those that were predicted
+    prediction: Prediction
+    classes: tuple[Any, ...]
+    violations: tuple[dict[str, object], ...]
+    warning: str
+
+    def to_json(self) -> dict[str, object]:
+        """As `predict --json` prints it."""
+        probabilities = self.prediction.probabilities
+        return {"schema": "trimtab.predictions/1", "version": self.version, "rows": list(self.rows),
+                "predictions": list(self.prediction.values), "classes": list(self.classes),
+                "probabilities": None if probabilities is None else probabilities.tolist(),
+                "violations": list(self.violations), "warning": self.warning}
+
+    def lines(self, limit: int) -> Iterator[str]:
+        """For people: at most `limit` rows, and the same number of complaints."""
+        if self.warning:
+            yield f" {self.warning}"
+        for place, (row, value) in enumerate(zip(self.rows[:limit], self.prediction.values, strict=False)):
+            shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+            p = self.prediction.probabilities
+            tail = "" if p is None else "   " + "  ".join(
+                f"p({name}) {share:.3f}" for name, share in zip(self.classes, p[place], strict=True))
+            yield f" row {row:<6} {shown}{tail}"
+        if len(self.rows) > limit:
+            yield f" … {len(self.rows) - limit:,} more (--limit, or --json for all)"
+        for violation in self.violations[:limit]:
+            yield f" not predicted: {violation['message']}"
+
+
+def predict_table(workspace: Workspace, reference: str, source: Path | pl.DataFrame) -> Answered:
+    """Ask a version about a table. Rows that break its contract are not predicted, and said so."""
+    version = workspace.versions.resolve(reference)
+    bundle = load_bundle(workspace.versions, version)
+    frame = read_table(source).frame
+    report = check_table(bundle.contract, frame, roles=("feature",))
+    bad = pl.Series(report.bad_rows)
+    kept = frame.filter(~bad)
+    return Answered(
+        version=version.name, rows=tuple(row + 1 for row in (~bad).arg_true().to_list()),
+        prediction=bundle.predict_frame(kept), classes=bundle.classes, warning=bundle.warning,
+        violations=tuple(violation.to_json() for violation in report.violations))

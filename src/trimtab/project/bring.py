@@ -1,0 +1,217 @@
+"""How does an estimator that was fitted elsewhere become a version?  `trimtab.register("risk", model, train=…, test=…)`
+
+No decorator and no wrapper class: the rows that it was trained and tested on make the dataset version and the contract;
+it is judged beside the trivial baseline on the test rows, saved without pickle, and registered like any other.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from trimtab import canon
+from trimtab import config as configuration
+from trimtab.config import ProjectConfig
+from trimtab.data import infer, versions
+from trimtab.data.contract import Contract
+from trimtab.data.table import Table
+from trimtab.errors import UsageError
+from trimtab.flavors import sklearn as flavor
+from trimtab.names import check_name
+from trimtab.pipeline import artifacts, prepare
+from trimtab.pipeline.candidates import resolve
+from trimtab.pipeline.evaluate import evaluate
+from trimtab.pipeline.model import CandidateResult, Learnable, Split, TrainReport
+from trimtab.pipeline.train import metric_of
+from trimtab.pipeline.training import train_one
+from trimtab.project import registering
+from trimtab.project.handles import ModelVersion
+from trimtab.project.initialise import CONTRACT, TOML
+from trimtab.project.project import Project, find_root
+from trimtab.project.watching import as_frame
+from trimtab.registry.bundle import decode
+from trimtab.store.blobs import put_bytes
+from trimtab.workspace import Workspace, locate
+
+OWN = "own"                                    # the candidate's name in the report
+_TRIED_ROWS = 200
+
+
+def register(model: str, estimator: Any, *, train: tuple[Any, Any], test: tuple[Any, Any], note: str = "",
+             workspace: str | Path | Workspace | None = None) -> ModelVersion:
+    """Judge a fitted scikit-learn estimator on `test` and register it as the next version of `model`.
+
+    train, test: (X, y); X a pandas or Polars frame or a matrix, shape (rows, features), y shape (rows,). In a project of
+    that model its contract, gates and costs apply, else a contract is inferred from the rows. An estimator that needs
+    a pandas frame (it picks columns by name) is served with one. Raises UsageError (shapes; not fitted), UntrustedModel
+    (types that can't be saved or are not trusted), ContractViolation.
+    """
+    check_name("model", model)
+    if not hasattr(estimator, "predict"):
+        raise UsageError(f"{type(estimator).__name__} has no predict; give a fitted scikit-learn estimator")
+    space = workspace if isinstance(workspace, Workspace) else Workspace.open(locate(workspace), create=True)
+    project = _project(model, space)
+    table, split, contract = _rows(model, train, test, project)
+    config = project.config if project else _config(model, contract, table.frame)
+    task = prepare.task_of(config, contract, table.frame)
+    dataset = versions.record(space.datasets, table, contract, by=space.actor).digest
+    learnable, _ = prepare.encoded(table.frame, contract, _plain(config), task, dataset)
+    saved, by_frame = _fitting(estimator, learnable, split, contract, test[0])
+    return _judged(space, config, contract, learnable, split, saved, by_frame, estimator, note)
+
+
+def _project(model: str, space: Workspace) -> Project | None:
+    """The project of the current folder, if it is about this model."""
+    root = find_root()
+    if root is None:
+        return None
+    project = Project.open(root, space)
+    return project if project.name == model and (root / CONTRACT).is_file() else None
+
+
+def _rows(model: str, train: tuple[Any, Any], test: tuple[Any, Any],
+          project: Project | None) -> tuple[Table, Split, Contract]:
+    """All rows as one table, which of them train, and the contract that they are under."""
+    names = [column.name for column in project.contract.features] if project else \
+        [f"x{place}" for place in range(np.asarray(train[0]).shape[-1])]
+    frames, targets = [], []
+    for X, y in (train, test):
+        frame = as_frame(X, names)
+        values = np.asarray(y)
+        if values.shape != (frame.height,):
+            raise UsageError(f"X has {frame.height} rows and y has shape {values.shape}; give one true value a row")
+        frames.append(frame)
+        targets.append(values)
+    if frames[0].columns != frames[1].columns:
+        raise UsageError("train and test have different columns")
+    if not frames[1].height:
+        raise UsageError("test has no rows; hold some out, e.g. with train_test_split(test_size=0.2)")
+    target = project.contract.target.name if project else _target_name(train[1], frames[0].columns)
+    frame = pl.concat(frames, how="vertical_relaxed").with_columns(
+        pl.Series(target, np.concatenate(targets).tolist()))
+    contract = infer.infer_contract(frame, target=target)
+    if project is not None and set(frame.columns) <= {column.name for column in project.contract.columns}:
+        contract = Contract(columns=tuple(one for one in project.contract.columns if one.name in frame.columns),
+                            owner=project.contract.owner)
+    edge = frames[0].height
+    sides = [np.arange(edge, dtype=np.int64), np.arange(edge, frame.height, dtype=np.int64)]
+    digest = canon.digest_json(["given", 0, *(canon.digest_bytes(side.tobytes()) for side in sides)])
+    return (Table(frame=frame, source="given in Python"),
+            Split(train=sides[0], test=sides[1], kind="row", seed=0, digest=digest), contract)
+
+
+def _target_name(y: Any, taken: Sequence[str]) -> str:
+    name = getattr(y, "name", None)
+    return name if isinstance(name, str) and name and name not in taken else "target"
+
+
+def _config(model: str, contract: Contract, frame: pl.DataFrame) -> ProjectConfig:
+    task = infer.infer_task(frame, contract.target.name)
+    text = configuration.render(name=model, data="given-in-python", target=contract.target.name, task=task,
+                                candidates=("dummy",))
+    return configuration.parse(text, root=Path.cwd(), name=TOML)
+
+
+def _plain(config: ProjectConfig) -> ProjectConfig:
+    """Without the project's own transform: the estimator was fitted on these columns."""
+    import msgspec
+
+    return msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, features=None))
+
+
+def _fitting(estimator: Any, data: Learnable, split: Split, contract: Contract, X_test: Any) -> tuple[Any, bool]:
+    """(the estimator as it will be saved, whether it needs a pandas frame)."""
+    own = copy.deepcopy(estimator)
+    rows = split.test[:_TRIED_ROWS]
+    want = np.asarray(estimator.predict(X_test[:_TRIED_ROWS]))
+    if hasattr(own, "feature_names_in_"):
+        del own.feature_names_in_                            # it is asked with a matrix, whose columns have no names
+    try:
+        if np.array_equal(np.asarray(own.predict(data.X[rows])), want):
+            return own, False
+    except (ValueError, TypeError, IndexError):
+        pass                                                  # it wants column names or raw categories
+    adapter = ByFrame(estimator, contract)
+    if np.array_equal(np.asarray(adapter.predict(data.X[rows])), want):
+        return estimator, True
+    raise UsageError("the estimator answers otherwise for the rows as trimtab stores them than for those you gave: was "
+                     "it fitted on the train rows given here, without a step outside the estimator (a scaler, an "
+                     "encoder)? Put such steps into one sklearn Pipeline")
+
+
+class ByFrame:
+    """An estimator that wants a pandas frame of raw columns, asked with the encoded matrix."""
+
+    def __init__(self, estimator: Any, contract: Contract) -> None:
+        self._estimator, self._contract = estimator, contract
+        if hasattr(estimator, "predict_proba"):
+            self.predict_proba = lambda X: estimator.predict_proba(self._frame(X))
+        if hasattr(estimator, "classes_"):
+            self.classes_ = estimator.classes_
+
+    def predict(self, X: Any) -> Any:
+        """The estimator's answers."""
+        return self._estimator.predict(self._frame(X))
+
+    def _frame(self, X: Any) -> Any:
+        from trimtab.registry.bundle import to_pandas
+
+        return to_pandas(self._contract, decode(self._contract, X))
+
+
+def _judged(space: Workspace, config: ProjectConfig, contract: Contract, data: Learnable, split: Split, saved: Any,
+            by_frame: bool, estimator: Any, note: str) -> ModelVersion:
+    model = config.model.name
+    run = space.runs.start("train", model, by=space.actor, params={"estimator": type(estimator).__name__},
+                           inputs={"dataset": str(data.dataset), "split": split.digest}, tags={"brought": "yes"})
+    mine = flavor.save(saved)
+    dummy = train_one(data, split, resolve("dummy", data.task, root=config.root))
+    floor = flavor.save(dummy.estimator)
+    results = (
+        CandidateResult(name=OWN, family="custom", model=put_bytes(space.blobs, mine.files[flavor.FILE]),
+                        types=mine.types, notes=(f"{type(estimator).__name__}, fitted outside trimtab",)),
+        CandidateResult(name="dummy", family="baseline", model=put_bytes(space.blobs, floor.files[flavor.FILE]),
+                        types=floor.types, mean=dummy.scores.mean, folds=dummy.scores.losses, se=dummy.scores.se))
+    report = TrainReport(
+        run=run.id, model=model, task=data.task, metric=metric_of(data.task), candidates=results, chosen=OWN,
+        reason="given in Python", dataset=data.dataset or artifacts.learnable_digest(data), split=split.digest,
+        classes=data.classes, features=data.features, preprocessing=())
+    done = evaluate(report, data, split, config, blobs=space.blobs, db=space.db, clock=space.clock, by=space.actor,
+                    rng=np.random.default_rng(config.model.split.seed), refit=_refit(estimator, data, by_frame, contract),
+                    models={OWN: ByFrame(estimator, contract)} if by_frame else None)
+    found = done.evaluation
+    space.runs.log(run.id, {name: one.value for name, one in found.metrics.items()})
+    space.runs.finish(run.id, outputs={"report": artifacts.save_report(space.blobs, report)})
+    parts = registering.parts(report, _plain(config), contract, space.blobs, threshold=found.threshold,
+                              positive=found.decision.positive if found.decision else None)
+    version = space.versions.register(
+        model, parts.files, flavor="sklearn", types=parts.types, ingredients=parts.ingredients,
+        facts={**parts.facts, "input": "frame" if by_frame else "matrix", "brought": True, "candidate":
+               type(estimator).__name__},
+        evaluation=found.to_json(), gates="passed" if found.gates.passed else "failed", run=run.id, note=note,
+        by=space.actor)
+    return ModelVersion(space, version)
+
+
+def _refit(estimator: Any, data: Learnable, by_frame: bool, contract: Contract) -> Any:
+    """How the same estimator is fitted on other rows."""
+    from sklearn.base import clone
+
+    def refit(rows: Any, seed: int) -> Any:
+        fresh = clone(estimator)
+        if "random_state" in fresh.get_params():
+            fresh.set_params(random_state=seed)
+        from trimtab.pipeline.fitting import answers
+        from trimtab.registry.bundle import to_pandas
+
+        X = to_pandas(contract, decode(contract, data.X[rows])) if by_frame else data.X[rows]
+        fresh.fit(X, data.y[rows])
+        asked = ByFrame(fresh, contract) if by_frame else fresh
+        return lambda at: answers(asked, at, data.task, len(data.classes))
+
+    return refit

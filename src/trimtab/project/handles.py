@@ -1,0 +1,78 @@
+"""What does Python hold in its hand after `register`?  A version that can be deployed, asked and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from trimtab.canon import Digest
+from trimtab.registry.bundle import Bundle, Prediction, load_bundle
+from trimtab.registry.model import Version
+from trimtab.workspace import Workspace
+
+if TYPE_CHECKING:
+    from trimtab.registry.difference import Difference
+    from trimtab.serving.rollout import Change
+
+
+class ModelVersion:
+    """A registered version of a workspace. Its facts never change; its verbs act as the workspace's user."""
+
+    def __init__(self, workspace: Workspace, version: Version) -> None:
+        self.workspace, self.record = workspace, version
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.record.model
+
+    @property
+    def number(self) -> int:
+        """1, 2, 3 …"""
+        return self.record.number
+
+    @property
+    def digest(self) -> Digest:
+        """The identity of its bytes."""
+        return self.record.digest
+
+    @property
+    def gates(self) -> str:
+        """"passed", "failed" or "none" (not judged)."""
+        return self.record.gates
+
+    @cached_property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """Its scores on the held-out rows: name → {value, low, high, level, n}; empty where it was not evaluated."""
+        evaluation = self.workspace.versions.evaluation(self.record)
+        test: Any = (evaluation or {}).get("test", {})
+        found: dict[str, dict[str, Any]] = test.get("metrics", {})
+        return found
+
+    @cached_property
+    def bundle(self) -> Bundle:
+        """The model, verified, judged and loaded."""
+        return load_bundle(self.workspace.versions, self.record)
+
+    def deploy(self, *, why: str = "", endpoint: str = "production", dry_run: bool = False) -> Change:
+        """Make it live. Raises CheckFailed (gates), Conflict, DigestMismatch, SignatureInvalid."""
+        return self.workspace.rollouts.deploy(self.model, self.number, by=self.workspace.actor, why=why,
+                                              endpoint=endpoint, dry_run=dry_run)
+
+    def predict(self, rows: Mapping[str, object] | Sequence[Mapping[str, object]]) -> Prediction:
+        """Answers for one row or several, as mappings of column to value. Raises ContractViolation."""
+        return self.bundle.predict_rows([rows] if isinstance(rows, Mapping) else list(rows))
+
+    def diff(self, other: ModelVersion | str) -> Difference:
+        """How it differs from an older version. Raises NotFound."""
+        from trimtab.project.comparing import difference
+
+        older = other.record.name if isinstance(other, ModelVersion) else other
+        return difference(self.workspace, older, self.record.name)
+
+    def __repr__(self) -> str:
+        metric = self.record.facts.get("metric")
+        found = self.metrics.get(str(metric))
+        score = f", test {metric} {found['value']:.4g}" if found else ""
+        return f"<{self.record.name} {self.digest.short}, gates {self.gates}{score}>"

@@ -1,0 +1,98 @@
+"""How is a training run judged and registered?  Opens the held-out rows once, writes the report, makes a version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trimtab.canon import Digest
+from trimtab.errors import Conflict, NotFound
+from trimtab.ids import shown_run
+from trimtab.pipeline import artifacts, report
+from trimtab.pipeline.evaluate import Champion, Evaluated, evaluate
+from trimtab.pipeline.evaluation import Evaluation
+from trimtab.pipeline.model import TrainReport
+from trimtab.pipeline.prepare import Prepared
+from trimtab.project import registering
+from trimtab.project.handles import ModelVersion
+from trimtab.project.training import write_report
+from trimtab.registry.bundle import load_bundle
+from trimtab.store.blobs import put_json
+
+if TYPE_CHECKING:
+    from trimtab.project.project import Project
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """An evaluation, and the version that was registered for it (None with `register=False`)."""
+
+    evaluation: Evaluation
+    version: ModelVersion | None
+    is_new: bool                              # False: the same bytes and the same measurement were registered before
+    report_file: str
+
+
+def judge(project: Project, *, run: str | None, register: bool, note: str) -> Judged:
+    """See `Project.evaluate`."""
+    workspace = project.workspace
+    trained = load_trained(project, run)
+    prepared = project.prepared()
+    if (prepared.dataset, prepared.split.digest) != (trained.dataset, trained.split):
+        raise Conflict(f"the data, its contract or its split changed since {shown_run(trained.run)} was trained; "
+                       "trimtab train first")
+    judging = workspace.runs.start("evaluate", project.name, by=workspace.actor, inputs={
+        "report": workspace.runs.get(trained.run).outputs["report"], "dataset": trained.dataset,
+        "split": trained.split}, tags={"of": trained.run})
+    done = evaluate(trained, prepared.learnable, prepared.split, project.config, blobs=workspace.blobs, db=workspace.db,
+                    clock=workspace.clock, by=workspace.actor, champion=champion(project, prepared),
+                    rng=np.random.default_rng(project.config.model.split.seed))
+    found = done.evaluation
+    workspace.runs.log(judging.id, {name: one.value for name, one in found.metrics.items()})
+    workspace.runs.finish(judging.id, outputs={"evaluation": put_json(workspace.blobs, found.to_json()),
+                                               "predictions": found.predictions})
+    version, is_new = _register(project, trained, done, prepared, note) if register else (None, False)
+    html = report.render(trained, found, done.held_out, explained=done.explained,
+                         made_at=workspace.clock.now().strftime("%Y-%m-%d %H:%M UTC"))
+    return Judged(evaluation=found, version=version, is_new=is_new,
+                  report_file=write_report(project, trained.run, html))
+
+
+def load_trained(project: Project, run: str | None) -> TrainReport:
+    """The report of a training run, by default the newest. Raises NotFound."""
+    runs = project.workspace.runs
+    found = runs.get(run) if run else runs.latest(project.name, "train")
+    if found is None:
+        raise NotFound(f"{project.name} has no finished training run yet; trimtab train first")
+    if "report" not in found.outputs or found.model != project.name:
+        raise NotFound(f"{found.shown} is no finished training run of {project.name}; trimtab train makes one")
+    return artifacts.load_report(project.workspace.blobs, Digest(found.outputs["report"]))
+
+
+def champion(project: Project, prepared: Prepared) -> Champion | None:
+    """The version that is live, to be scored on the same rows; None where none is."""
+    workspace = project.workspace
+    live = workspace.rollouts.current(project.name)
+    if live is None:
+        return None
+    version = workspace.versions.get(project.name, live.version)
+    evaluation = workspace.versions.evaluation(version) or {}
+    split = evaluation.get("split")
+    return Champion(bundle=load_bundle(workspace.versions, version), frame=prepared.frame,
+                    split=split if isinstance(split, str) else None)
+
+
+def _register(project: Project, trained: TrainReport, done: Evaluated, prepared: Prepared,
+              note: str) -> tuple[ModelVersion, bool]:
+    workspace, found = project.workspace, done.evaluation
+    parts = registering.parts(
+        trained, project.config, prepared.contract, workspace.blobs, threshold=found.threshold,
+        positive=found.decision.positive if found.decision else None)
+    before = workspace.journal.head().seq
+    version = workspace.versions.register(
+        project.name, parts.files, flavor="sklearn", types=parts.types, ingredients=parts.ingredients,
+        facts=parts.facts, evaluation=found.to_json(), gates="passed" if found.gates.passed else "failed",
+        run=trained.run, note=note, by=workspace.actor)
+    return ModelVersion(workspace, version), workspace.journal.head().seq > before

@@ -1,0 +1,221 @@
+"""What is a project, and which verbs does it have?  A folder with `trimtab.toml`, bound to a workspace.
+
+This is the library's front door; the command line and the HTTP door call the same verbs. Each verb is one call into a
+module beside this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trimtab import config as configuration
+from trimtab.config import ProjectConfig
+from trimtab.data import contract_toml
+from trimtab.data.contract import Contract
+from trimtab.errors import ConfigInvalid, NotFound
+from trimtab.project.initialise import CONTRACT, TOML, initialise, write_text
+from trimtab.workspace import Workspace, locate
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from trimtab.data.check import CheckReport
+    from trimtab.data.quality import Finding
+    from trimtab.data.table import BadRow
+    from trimtab.monitor.batch import BatchReport
+    from trimtab.pipeline.budget import OnProgress
+    from trimtab.pipeline.cache import StepCache, Why
+    from trimtab.pipeline.prepare import Prepared
+    from trimtab.project.handles import ModelVersion
+    from trimtab.project.judging import Judged
+    from trimtab.project.training import TrainRun
+
+
+def find_root(start: Path | None = None) -> Path | None:
+    """The nearest folder with a trimtab.toml: `start` (default: the current one) or one above it."""
+    here = (start or Path.cwd()).resolve()
+    return next((folder for folder in (here, *here.parents) if (folder / TOML).is_file()), None)
+
+
+def open_project(source: Any = None, *, workspace: str | Path | None = None, **options: Any) -> Project:
+    """The project that the command line sees: `trimtab.open("data.csv")`, `trimtab.open("folder")`, `trimtab.open()`.
+
+    source: a table (path or frame), which makes a project in the current folder where there is none yet (`options` as
+    `initialise` takes them); a folder with trimtab.toml; nothing: the nearest project upwards. Raises NotFound,
+    ConfigInvalid (the folder's project is about another table), DataUnreadable.
+    """
+    is_path = isinstance(source, str | Path)
+    if is_path and Path(source).is_dir():
+        return Project.open(Path(source).resolve(), Workspace.open(locate(workspace, Path(source)), create=True))
+    root = find_root()
+    if source is None:
+        if root is None:
+            raise NotFound("there is no trimtab.toml in this folder or above it; give a table: "
+                           "trimtab.open(\"data.csv\")")
+        return Project.open(root, Workspace.open(locate(workspace), create=True))
+    root = Path.cwd() if root is None or not (Path.cwd() / TOML).exists() else root
+    opened = Workspace.open(locate(workspace), create=True)
+    if not (root / TOML).exists():
+        initialise(source, root, opened, **options)
+    project = Project.open(root, opened)
+    if is_path:
+        project.require_source(Path(source))
+    return project
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What a check of a table against the contract found."""
+
+    source: str
+    report: CheckReport
+    quarantined: tuple[BadRow, ...]           # rows that could not even be read
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Could every row be read, and does it keep the contract?"""
+        return self.report.ok and not self.quarantined
+
+    def to_json(self) -> dict[str, object]:
+        """As `check --json` prints it."""
+        return {"schema": "trimtab.check/1", "source": self.source, "ok": self.ok, "rows": self.report.rows,
+                "bad_rows": self.report.bad,
+                "counts": [{"column": column, "rule": rule, "count": number}
+                           for (column, rule), number in self.report.counts.items()],
+                "violations": [violation.to_json() for violation in self.report.violations],
+                "quarantined": [{"line": bad.line, "reason": bad.reason} for bad in self.quarantined],
+                "findings": [{"column": one.column, "kind": one.kind, "text": one.text} for one in self.findings]}
+
+
+class Project:
+    """A folder with `trimtab.toml` and `contract.toml`, on a workspace."""
+
+    def __init__(self, root: Path, workspace: Workspace, config: ProjectConfig) -> None:
+        self.root, self.workspace, self.config = root, workspace, config
+
+    @classmethod
+    def open(cls, root: Path, workspace: Workspace) -> Project:
+        """Read the folder's trimtab.toml. Raises ConfigInvalid."""
+        return cls(root, workspace, configuration.load(root / TOML))
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.config.model.name
+
+    @cached_property
+    def contract(self) -> Contract:
+        """The contract that belongs to the project. Raises ConfigInvalid."""
+        path = self.root / CONTRACT
+        try:
+            return contract_toml.parse(path.read_text(encoding="utf-8-sig"), name=CONTRACT)
+        except FileNotFoundError:
+            raise ConfigInvalid(f"there is no {CONTRACT} beside {TOML}; make one with trimtab init --force") from None
+        except UnicodeDecodeError:
+            raise ConfigInvalid(f"{CONTRACT} is not UTF-8 text; save it as UTF-8") from None
+
+    @cached_property
+    def data(self) -> pl.DataFrame:
+        """The rows that keep the contract, in raw columns (a Polars frame)."""
+        return self.prepared().frame
+
+    @property
+    def X(self) -> pl.DataFrame:
+        """The feature columns of `data`, shape (rows, features)."""
+        return self.data.select([column.name for column in self.contract.features])
+
+    @property
+    def y(self) -> pl.Series:
+        """The target column of `data`, shape (rows,)."""
+        return self.data[self.contract.target.name]
+
+    def check(self, source: Any = None) -> Checked:
+        """Check the project's table, or another one, against the contract."""
+        from trimtab.data import quality
+        from trimtab.data.check import check_table
+        from trimtab.data.readers import read_table
+
+        table = read_table(source if source is not None else self.config.model.data,
+                           root=self.root if source is None else None)
+        return Checked(source=table.source, report=check_table(self.contract, table.frame),
+                       quarantined=table.quarantined, findings=quality.findings(table.frame, self.contract))
+
+    def edit_contract(self, column: str, *, confirmed: bool = False, add_category: Sequence[str] = (),
+                      low: str | None = None, high: str | None = None, **changes: Any) -> str:
+        """Change what the contract says of a column and write it; returns the rule in words. Raises UsageError.
+
+        low, high: new bounds as text ("none" removes one); changes: missing, unseen, unit, note, role.
+        """
+        from trimtab.data import edit
+        from trimtab.data.lookup import shown_rule
+
+        edited = edit.edit_text(self.contract, column, low=low, high=high, add_categories=tuple(add_category),
+                                confirmed=confirmed, **changes)
+        write_text(self.root / CONTRACT, contract_toml.render(edited))
+        self.__dict__.pop("contract", None)
+        return shown_rule(next(one for one in edited.columns if one.name == column))
+
+    def prepared(self, *, cache: StepCache | None = None, fresh: frozenset[str] = frozenset()) -> Prepared:
+        """The data, checked, recorded, split and encoded; unchanged files come from the step cache."""
+        from trimtab.pipeline.prepare import prepare
+
+        return prepare(self.config, self.contract, datasets=self.workspace.datasets, blobs=self.workspace.blobs,
+                       by=self.workspace.actor, cache=cache or self.cache, fresh=fresh)
+
+    @property
+    def cache(self) -> StepCache:
+        """The done steps of this project."""
+        from trimtab.pipeline.cache import StepCache
+
+        return StepCache(self.workspace.db, self.workspace.blobs, self.workspace.clock, project=self.name)
+
+    def train(self, candidates: Sequence[str] | None = None, *, on_progress: OnProgress | None = None,
+              no_cache: bool = False, from_step: str | None = None) -> TrainRun:
+        """Train the candidates (default: those of trimtab.toml). Raises ConfigInvalid, DataUnreadable, CheckFailed."""
+        from trimtab.project import training
+
+        return training.train(self, candidates, on_progress=on_progress, no_cache=no_cache, from_step=from_step)
+
+    def evaluate(self, *, run: str | None = None, register: bool = True, note: str = "") -> Judged:
+        """Judge a training run on the held-out rows, and register its chosen candidate.
+
+        Raises NotFound (nothing trained yet), Conflict (the data changed since).
+        """
+        from trimtab.project import judging
+
+        return judging.judge(self, run=run, register=register, note=note)
+
+    def why(self, step: str | None = None) -> list[Why]:
+        """Would the steps run again, and why?"""
+        from trimtab.project import training
+
+        return training.why(self, step)
+
+    def version(self, reference: str | int | None = None) -> ModelVersion:
+        """A version of the project's model: a number, an alias, or the newest. Raises NotFound."""
+        from trimtab.project.handles import ModelVersion
+
+        text = self.name if reference is None else f"{self.name}@{reference}"
+        return ModelVersion(self.workspace, self.workspace.versions.resolve(text))
+
+    def monitor(self, X: Any, y: Any = None) -> BatchReport:
+        """Hold a batch of rows against what the live version was trained on; with `y` also score it.
+
+        One batch, looked at once: it says what differs, it does not watch. Raises NotFound (nothing is live).
+        """
+        from trimtab.project import watching
+
+        return watching.batch(self.workspace, self.name, X, y)
+
+    def require_source(self, source: Path) -> None:
+        """Raises ConfigInvalid unless trimtab.toml is about this table."""
+        data = self.config.model.data
+        if not isinstance(data, str) or (self.root / data).resolve() != source.resolve():
+            shown = data if isinstance(data, str) else "a query"
+            raise ConfigInvalid(f"this folder's trimtab.toml is about {shown}, not {source.name}; work in another "
+                                "folder, or make it anew with trimtab init --force")

@@ -1,0 +1,76 @@
+"""Which bytes and facts make a version of what was trained?
+
+The same function serves `register` and `rebuild`: whatever is put into a version is made here from the training
+report, the project's files and nothing else, so that the same inputs give the same digest.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trimtab.config import ProjectConfig
+from trimtab.data import contract_toml
+from trimtab.data.contract import Contract
+from trimtab.flavors import sklearn as flavor
+from trimtab.pipeline.code import function_code, module_file
+from trimtab.pipeline.model import CandidateResult, TrainReport
+from trimtab.registry import ingredients
+from trimtab.registry.model import Ingredients
+from trimtab.store.blobs import BlobStore, read_bytes
+
+_LIBRARIES = ("scikit-learn", "numpy", "scipy", "skops")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What `Versions.register` and `Versions.manifest` take."""
+
+    files: dict[str, bytes]
+    types: tuple[str, ...]
+    ingredients: Ingredients
+    facts: dict[str, object]
+
+
+def parts(report: TrainReport, config: ProjectConfig, contract: Contract, blobs: BlobStore, *,
+          threshold: float | None, positive: Any = None) -> Parts:
+    """The chosen candidate of a training report as a version's parts. contract: of the raw columns."""
+    chosen = next(one for one in report.candidates if one.name == report.chosen)
+    assert chosen.model is not None
+    files = {flavor.FILE: read_bytes(blobs, chosen.model), "contract.toml": contract_toml.render(contract).encode(),
+             **code_files(config.root, [name for name in (config.train.features, chosen.name) if name and ":" in name])}
+    return Parts(
+        files=files, types=chosen.types, facts=facts(report, chosen, config, contract, threshold, positive),
+        ingredients=ingredients.capture(config.root, config, blobs=blobs, dataset=report.dataset, split=report.split))
+
+
+def facts(report: TrainReport, chosen: CandidateResult, config: ProjectConfig, contract: Contract,
+          threshold: float | None, positive: Any) -> dict[str, object]:
+    """`model.json`: what a server and a person need to know about the model. Holds no time and no run."""
+    return {
+        "schema": "trimtab.model/1", "task": report.task, "target": contract.target.name,
+        "classes": list(report.classes), "positive": positive, "threshold": threshold, "input": "matrix",
+        "features": [{"name": one.name, "type": one.kind, "categories": list(one.categories)}
+                     for one in report.features],
+        "candidate": chosen.name, "family": chosen.family, "params": dict(chosen.params), "formula": chosen.formula,
+        "preprocessing": list(chosen.preprocessing), "transform": config.train.features, "metric": report.metric,
+        "trusted": list(config.model.trusted), "libraries": libraries()}
+
+
+def libraries() -> dict[str, str]:
+    """The installed versions of what computes predictions."""
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
+
+
+def code_files(root: Path, references: list[str]) -> Mapping[str, bytes]:
+    """The project's modules that `module:function` references run, as the version's `code/….py` files."""
+    found: dict[str, bytes] = {}
+    for reference in references:
+        for name in function_code(reference, root):
+            path = module_file(root, name.partition(":")[0])
+            if path is not None:
+                found[f"code/{path.relative_to(root).as_posix()}"] = path.read_bytes()
+    return found

@@ -1,0 +1,135 @@
+"""How does a project train?  Prepare, train through the step cache, write the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trimtab.ids import shown_run
+from trimtab.pipeline import artifacts, prepare, report
+from trimtab.pipeline.budget import OnProgress
+from trimtab.pipeline.cache import Why
+from trimtab.pipeline.candidates import resolve
+from trimtab.pipeline.model import CandidateResult, TrainReport
+from trimtab.pipeline.prepare import Prepared
+from trimtab.pipeline.steps import from_step as steps_from
+from trimtab.pipeline.train import components, names_of
+from trimtab.pipeline.train import train as train_candidates
+from trimtab.project.initialise import write_text
+
+if TYPE_CHECKING:
+    from trimtab.project.handles import ModelVersion
+    from trimtab.project.project import Project
+
+_EVERYTHING = frozenset({"read", "split", "train"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRun:
+    """A finished training run of a project."""
+
+    project: Project
+    report: TrainReport
+    prepared: Prepared
+    report_file: str
+
+    @property
+    def chosen(self) -> CandidateResult:
+        """The candidate that was taken."""
+        return next(one for one in self.report.candidates if one.name == self.report.chosen)
+
+    @property
+    def best(self) -> Best:
+        """The chosen candidate, ready to be registered."""
+        return Best(self)
+
+    @property
+    def preprocessing(self) -> tuple[str, ...]:
+        """How the columns are treated, a line a group of columns."""
+        return self.report.preprocessing
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know about the data that was used."""
+        bad = self.prepared.rejected
+        told = (f"{len(bad):,} rows were set aside, the first: {bad[0]} (trimtab check tells all)",) if bad else ()
+        return (*self.prepared.notes, *told)
+
+    def to_json(self) -> dict[str, object]:
+        """As `train --json` prints it."""
+        return {**artifacts.report_json(self.report), "schema": "trimtab.train/1", "report": self.report_file,
+                "set_aside": len(self.prepared.rejected), "notes": list(self.notes)}
+
+    def __repr__(self) -> str:
+        return f"<run {shown_run(self.report.run)}: {self.report.chosen}, {self.report.reason}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The chosen candidate of a run."""
+
+    run: TrainRun
+
+    def register(self, name: str | None = None, *, note: str = "") -> ModelVersion:
+        """Judge it on the held-out rows and register it. `name` must be the project's model, if given."""
+        from trimtab.errors import UsageError
+
+        project = self.run.project
+        if name is not None and name != project.name:
+            raise UsageError(f"this project makes {project.name!r}, not {name!r}; change [model] name in trimtab.toml")
+        judged = project.evaluate(run=self.run.report.run, register=True, note=note)
+        assert judged.version is not None
+        return judged.version
+
+
+def train(project: Project, candidates: Sequence[str] | None, *, on_progress: OnProgress | None, no_cache: bool,
+          from_step: str | None) -> TrainRun:
+    """See `Project.train`."""
+    fresh = _EVERYTHING if no_cache else steps_from(from_step) if from_step else frozenset()
+    workspace, cache = project.workspace, project.cache
+    prepared = project.prepared(cache=cache, fresh=fresh)
+    made = train_candidates(prepared.learnable, prepared.split, project.config, blobs=workspace.blobs,
+                            runs=workspace.runs, by=workspace.actor, candidates=candidates, on_progress=on_progress,
+                            cache=cache, fresh=fresh)
+    made_at = workspace.clock.now().strftime("%Y-%m-%d %H:%M UTC")
+    file = write_report(project, made.run, report.render(made, made_at=made_at))
+    return TrainRun(project=project, report=made, prepared=prepared, report_file=file)
+
+
+def write_report(project: Project, run: str, html: str) -> str:
+    """Write a run's report into the workspace; returns its path as people type it."""
+    folder = project.workspace.folder / "reports"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{shown_run(run)}.html"
+    write_text(path, html)
+    here = Path.cwd()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else str(path)
+
+
+def why(project: Project, step: str | None) -> list[Why]:
+    """See `Project.why`."""
+    config, cache = project.config, project.cache
+    prepared: Prepared | None = None
+    found = []
+    for name in [step] if step else ["read", "split", "train"]:
+        if name in ("read", "split"):
+            found.append(prepare.why_data(name, config, project.contract, cache))
+            continue
+        prepared = prepared or project.prepared(cache=cache)
+        inputs = {"learnable": artifacts.learnable_digest(prepared.learnable),
+                  "split": artifacts.split_digest(prepared.split)}
+        for candidate in _wanted(name, project, prepared):
+            family = resolve(candidate, prepared.task, root=project.root).family
+            found.append(cache.why(components(candidate, config, inputs, family=family)))
+    return found
+
+
+def _wanted(step: str, project: Project, prepared: Prepared) -> list[str]:
+    """The candidates that a step's name means."""
+    from trimtab.pipeline.steps import step_of
+
+    step_of(step)
+    _, _, candidate = step.partition(":")
+    return [candidate] if candidate else list(names_of(None, project.config, prepared.task)[0])

@@ -139,8 +139,8 @@ def _judge(data: bytes, trusted: Iterable[str]) -> Inspection:
         raise UntrustedModel(f"the model file holds the member {extra[0][:80]!r}, which nothing in it names.")
     loaded = sum(judged.sizes[name] * count for name, count in found.files.items())
     if loaded > archive.MAX_UNPACKED_BYTES:
-        raise UntrustedModel(f"the model file would take {loaded:,} bytes of memory by naming the same arrays again and "
-                             f"again; the limit is {archive.MAX_UNPACKED_BYTES:,}.")
+        raise UntrustedModel(f"the model file would take {loaded:,} bytes of memory by naming the same arrays again "
+                             f"and again; the limit is {archive.MAX_UNPACKED_BYTES:,}.")
     allow = frozenset(trusted)
     refused = {name for loader, name in found.types if name not in allow and name not in allowed(loader)}
     for name in judged.sizes:

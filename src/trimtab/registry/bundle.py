@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from trimtab.registry.model import Version
 if TYPE_CHECKING:
     import polars as pl
 
+    from trimtab.data.rows import RowChecker
     from trimtab.registry.versions import Versions
 
 Array = NDArray[np.float64]
@@ -97,7 +99,7 @@ class Bundle:
                              "the rows with its own contract")
         if not len(X):
             return Prediction(values=[], probabilities=np.empty((0, len(self.classes))) if self.classes else None)
-        if self.transform is None and self.facts.get("input", "matrix") == "matrix":
+        if self._is_plain:
             return self._answer(X)
         return self.predict_frame(decode(self.contract, X))
 
@@ -115,7 +117,7 @@ class Bundle:
             frame = self._transformed(frame)
         if self.facts.get("input", "matrix") == "matrix":
             return self._answer(encode(self._seen, frame))
-        return self._answer(_pandas(self._seen, frame))
+        return self._answer(to_pandas(self._seen, frame))
 
     def predict_rows(self, rows: Sequence[Mapping[str, object]]) -> Prediction:
         """Answers for JSON rows, each checked against the contract first.
@@ -123,20 +125,38 @@ class Bundle:
         Raises ContractViolation with `details["violations"]`, one entry per broken rule:
         {"row": from 1, "column", "rule", "value", "message"}; then nothing is predicted.
         """
-        return self.predict(self.encode_rows(rows))
+        X = self.encode_rows(rows)
+        if not len(X) or self._is_plain:
+            return self.predict(X)
+        import polars as pl
+
+        frame = decode(self.contract, X)
+        open_ended = [column.name for column in self.contract.features if column.type == "category" and column.unseen]
+        return self.predict_frame(frame.with_columns(
+            pl.Series(name, [row.get(name) for row in rows], dtype=pl.String) for name in open_ended))
 
     def encode_rows(self, rows: Sequence[Mapping[str, object]]) -> Array:
         """The encoded matrix of JSON rows, shape (rows, features). Raises ContractViolation as `predict_rows`."""
         out: list[float] = []
         violations: list[dict[str, object]] = []
-        check = self._check
+        check, alone = self._check, len(rows) == 1
         for place, row in enumerate(rows, start=1):
-            for broken in check(row, out):
-                violations.append({"row": place, "column": broken.column, "rule": broken.rule, "value": broken.value,
-                                   "message": broken.message})
+            for broken in check(row, out, None if alone else place):
+                violations.append({**broken.to_json(), "row": place})
         if violations:
             raise ContractViolation(_told(violations), violations=violations)
         return np.array(out, dtype=np.float64).reshape(len(rows), len(self.contract.features))
+
+    @cached_property
+    def _check(self) -> RowChecker:
+        from trimtab.data.rows import row_checker
+
+        return row_checker(self.contract)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Does the estimator take the encoded matrix as it is?"""
+        return self.transform is None and self.facts.get("input", "matrix") == "matrix"
 
     @property
     def _who(self) -> str:
@@ -157,7 +177,7 @@ class Bundle:
     def _answer(self, X: Any) -> Prediction:
         if not self.classes:
             values = np.asarray(self.estimator.predict(X), dtype=np.float64).reshape(-1)
-            return Prediction(values=cast("list[float]", values.tolist()))
+            return Prediction(values=values.tolist())
         classes = self.classes
         if not hasattr(self.estimator, "predict_proba"):
             places = self._codes(self.estimator.predict(X))
@@ -257,7 +277,8 @@ def _contract_of(features: object) -> Contract:
                unseen=True) for each in features))
 
 
-def _pandas(contract: Contract, frame: pl.DataFrame) -> Any:
+def to_pandas(contract: Contract, frame: pl.DataFrame) -> Any:
+    """The features as a pandas frame, as an estimator that picks columns by name wants them. Raises MissingExtra."""
     try:
         import pandas as pd
     except ImportError:

@@ -1,0 +1,59 @@
+"""What do all routes of a server share?  The workspace, the engine, and a bounded number of threads for predictions.
+
+When more requests wait than the bound allows, the next one is told to come back, at once and cheaply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import anyio
+from anyio import to_thread
+from starlette.requests import Request
+
+from trimtab.errors import Busy
+from trimtab.serving.engine import Engine
+
+if TYPE_CHECKING:
+    from trimtab.workspace import Workspace
+
+THREADS = 4
+MAX_WAITING = 256
+
+T = TypeVar("T")
+
+
+class Desk:
+    """Shared by the routes of one application."""
+
+    def __init__(self, workspace: Workspace, engine: Engine, *, threads: int = THREADS,
+                 max_waiting: int = MAX_WAITING) -> None:
+        self.workspace, self.engine = workspace, engine
+        self._threads, self._max_waiting = threads, max_waiting
+        self._limiter: anyio.CapacityLimiter | None = None     # belongs to the loop that runs
+
+    async def predict(self, work: Callable[[], T]) -> T:
+        """Run a prediction in a thread. Raises Busy where too many wait already."""
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(self._threads)
+        if self._limiter.statistics().tasks_waiting >= self._max_waiting:
+            raise Busy("too many requests wait already; try again in a moment")
+        return await to_thread.run_sync(work, limiter=self._limiter)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run a verb that reads or writes the store in a thread."""
+        return await to_thread.run_sync(work)
+
+
+def desk(request: Request) -> Desk:
+    """The desk of the application that the request came to."""
+    return cast(Desk, request.app.state.desk)
+
+
+def known_versions(at: Desk, model: str) -> Sequence[int]:
+    """Numbers of the versions that may be asked for by number. Raises NotFound."""
+    return [version.number for version in at.workspace.versions.list(model) if version.gates == "passed"]
+
+
+Json = dict[str, Any]

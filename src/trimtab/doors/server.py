@@ -1,0 +1,150 @@
+"""How does a workspace become a server?  All routes behind one guard, run by uvicorn on this machine only.
+
+Ending is orderly: on SIGTERM or SIGINT no new connection is taken, what was asked is answered, then the process ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from trimtab.doors import guard, wire
+from trimtab.doors.desk import Desk
+from trimtab.doors.inference.routes import ROUTES as INFERENCE
+from trimtab.doors.rest.routes import ROUTES as REST
+from trimtab.errors import Conflict, Forbidden, Malformed, NotFound, TrimtabError, UsageError
+from trimtab.serving.engine import Engine
+from trimtab.serving.source import RolloutSource
+
+if TYPE_CHECKING:
+    from trimtab.workspace import Workspace
+
+DRAIN_S = 30
+KEEP_ALIVE_S = 30
+
+
+def build_app(workspace: Workspace, engine: Engine) -> ASGIApp:
+    """The application over a started engine: every route, behind the guard."""
+    app = Starlette(routes=[*INFERENCE, *REST], exception_handlers={
+        TrimtabError: _told, HTTPException: _no_route})
+    app.router.redirect_slashes = False
+    app.state.desk = Desk(workspace, engine)
+    return guard.Guard(app)
+
+
+def make_engine(workspace: Workspace) -> Engine:
+    """An engine over the workspace's rollouts, not started."""
+    return Engine(RolloutSource(workspace.rollouts, workspace.versions), now=workspace.clock, ids=workspace.ids,
+                  log=guard.log)
+
+
+def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *,
+          on_ready: Callable[[str], object] = lambda url: None) -> None:
+    """Serve until SIGTERM or SIGINT; in-flight requests are answered. Port 0 picks a free one.
+
+    on_ready: called with the URL when connections are taken. Raises Forbidden (an address that others could reach),
+    Conflict (the port is taken), UsageError (no such address).
+    """
+    listening = _listen(host, port)
+    engine = make_engine(workspace)
+    try:
+        engine.start()
+        address, bound = listening.getsockname()[:2]
+        url = f"http://[{address}]:{bound}" if listening.family == socket.AF_INET6 else f"http://{address}:{bound}"
+        config = uvicorn.Config(build_app(workspace, engine), log_config=None, access_log=False, lifespan="off",
+                                server_header=False, date_header=True, ws="none", timeout_keep_alive=KEEP_ALIVE_S,
+                                timeout_graceful_shutdown=DRAIN_S, backlog=2048)
+        _Server(config, lambda: on_ready(url)).run(sockets=[listening])
+    finally:
+        engine.stop()
+        listening.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which says when it listens and does not raise the signal again once it has ended."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to take connections, then say so."""
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._on_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT end the server in an orderly way while the block lasts; a second SIGINT at once."""
+        before = {number: signal.signal(number, self._end) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        self.handle_exit(number, frame)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket on a loopback address; what it accepts sends small answers at once (TCP_NODELAY)."""
+    if host.lower() == "localhost":
+        host = "127.0.0.1"
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        raise Forbidden(f"{host[:80]!r} is not an address of this machine's own; use --host 127.0.0.1") from None
+    if not address.is_loopback:
+        raise Forbidden(f"{host} can be reached by others, and this release has no log-in: it serves on 127.0.0.1 "
+                        "(or ::1) only. Put a proxy that asks who is there in front of it.")
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.bind((str(address), port))
+        made.listen(2048)
+        made.set_inheritable(True)
+    except OSError as problem:
+        made.close()
+        if problem.errno in (98, 48):
+            raise Conflict(f"port {port} is taken; choose another with --port, or --port 0 for any") from None
+        raise UsageError(f"can't listen on {host} port {port}: {problem.strerror}") from None
+    except OverflowError:
+        made.close()
+        raise UsageError(f"port {port} does not exist; ports are 0 to 65535") from None
+    return made
+
+
+async def _told(request: Request, problem: Exception) -> Response:
+    assert isinstance(problem, TrimtabError)
+    if problem.answer.http == 500:
+        raise problem
+    return wire.told(problem, protocol=guard.protocol_of(request.url.path))
+
+
+async def _no_route(request: Request, problem: Exception) -> Response:
+    assert isinstance(problem, HTTPException)
+    if problem.status_code == 404:
+        said: TrimtabError = NotFound("there is nothing at this address; predictions are asked at "
+                                      "POST /v2/models/{model}/infer")
+    else:
+        said = Malformed(f"this address does not take {request.method[:20]}")
+    made = wire.told(said, protocol=guard.protocol_of(request.url.path))
+    made.status_code = problem.status_code
+    for name, value in (problem.headers or {}).items():
+        made.headers[name] = value
+    return made

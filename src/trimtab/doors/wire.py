@@ -1,0 +1,117 @@
+"""Is a request body what the route documents?  (and: how is a value sent back)
+
+Bodies are bounded JSON: depth, size and duplicate keys are looked at before the typed decode, which names the field
+that is wrong. Every answer of ours carries "schema".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
+from starlette.responses import Response
+
+from trimtab.errors import Malformed, TooLarge, TrimtabError
+
+MAX_DEPTH = 64
+DUPLICATES_BELOW_BYTES = 64 << 10             # above, the second look would cost more than it is worth
+RETRY_AFTER_S = 1
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+_FIELD = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
+
+T = TypeVar("T")
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """The body as a value of `kind`. Raises Malformed naming the field, TooLarge where it nests too deep."""
+    if not body.strip():
+        raise Malformed("the body is empty; send a JSON object (Content-Type: application/json)")
+    _check_depth(body)
+    if len(body) <= DUPLICATES_BELOW_BYTES:
+        _check_keys(body)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as wrong:
+        raise _malformed(str(wrong)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+        raise Malformed(f"the body is not JSON: {str(wrong)[:160]}. NaN and Infinity are not JSON; send null for a "
+                        "missing value") from None
+
+
+def reply(value: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON response; NaN and infinities go out as null."""
+    return Response(encode(value), status_code=status, media_type="application/json",
+                    headers=dict(headers) if headers else None)
+
+
+def encode(value: object) -> bytes:
+    """JSON bytes; floats that JSON can't hold become null (msgspec writes them so)."""
+    return msgspec.json.encode(value)
+
+
+def told(problem: TrimtabError, *, protocol: str = "") -> Response:
+    """An error as its door says it: `{"error": text}` in the inference protocol ("v2"), else our own shape.
+
+    A contract violation brings its "violations" in both. 503 carries Retry-After.
+    """
+    status = problem.answer.http
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
+    if protocol == "v2":
+        body: dict[str, object] = {"error": str(problem)}
+        if "violations" in problem.details:
+            body["violations"] = problem.details["violations"]
+        return reply(body, status, headers)
+    return reply(problem.to_json(), status, headers)
+
+
+def finite(value: float) -> float | None:
+    """The number, or None where JSON has no word for it."""
+    return value if math.isfinite(value) else None
+
+
+def _malformed(text: str) -> Malformed:
+    found = _FIELD.match(text)
+    assert found is not None
+    what, path = found["what"], (found["path"] or "").lstrip(".")
+    field = f"{path}: " if path else ""
+    return Malformed(f"{field}{what.replace('`', '')}", **({"field": path} if path else {}))
+
+
+def _check_depth(body: bytes) -> None:
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for token in _TOKENS.finditer(body):
+        mark = token[0]
+        if mark in (b"[", b"{"):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise TooLarge(f"the body nests deeper than {MAX_DEPTH} brackets")
+        elif mark in (b"]", b"}"):
+            depth -= 1
+
+
+def _check_keys(body: bytes) -> None:
+    try:
+        json.loads(body, object_pairs_hook=_once)
+    except _Twice as twice:
+        raise Malformed(f"the key {twice.args[0][:80]!r} appears twice in one object; which of the two counts is not "
+                        "defined. Send it once", field=str(twice.args[0])[:80]) from None
+    except (ValueError, RecursionError):
+        return                                # the typed decode says what is wrong
+
+
+class _Twice(Exception):
+    """A key that was there before."""
+
+
+def _once(pairs: list[tuple[str, object]]) -> None:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise _Twice(key)
+        seen.add(key)

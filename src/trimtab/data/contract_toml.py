@@ -31,7 +31,8 @@ _HEAD: Final = """\
 def render(contract: Contract) -> str:
     """The contract as the text of `contract.toml`.
 
-    >>> print(render(Contract(columns=(Column(name="利率", type="number", min=0.0),), owner="risk")).split("\\n\\n")[2].strip())
+    >>> contract = Contract(columns=(Column(name="利率", type="number", min=0.0),))
+    >>> print(render(contract).split("\\n\\n")[2].strip())
     [columns."利率"]
     type = "number"
     missing = false
@@ -45,9 +46,9 @@ def parse(text: str, *, name: str = "contract.toml") -> Contract:
     """The contract that a text states. Raises ConfigInvalid naming the place: table, key, and the line where it is
     known.
 
-    >>> parse('[columns.rate]\\ntype = "number"\\nmissin = true')
+    >>> parse('[columns.rate]\\ntype = "number"\\nmising = true')
     Traceback (most recent call last):
-    trimtab.errors.ConfigInvalid: contract.toml, [columns.rate] (line 1): unknown key 'missin'. Did you mean missing or min?
+    trimtab.errors.ConfigInvalid: contract.toml, [columns.rate] (line 1): unknown key 'mising'. Did you mean missing?
     """
     try:
         data = tomllib.loads(text)

@@ -54,6 +54,15 @@ def edit(contract: Contract, column: str, *, min: float | str | Literal["none"] 
     return replace(contract, columns=tuple(new if one.name == column else one for one in contract.columns))
 
 
+def edit_text(contract: Contract, column: str, *, low: str | None = None, high: str | None = None,
+              add_categories: Iterable[str] = (), confirmed: bool = False, missing: bool | None = None,
+              unseen: bool | None = None, unit: str | None = None, note: str | None = None,
+              role: str | None = None) -> Contract:
+    """`edit` with bounds as a person types them, and the question answered where `confirmed`. Raises UsageError."""
+    return edit(contract, column, min=low, max=high, add_categories=add_categories, missing=missing, unseen=unseen,
+                unit=unit, note=note, role=role, confirm="done" if confirmed else None)
+
+
 def _find(contract: Contract, name: str) -> Column:
     for one in contract.columns:
         if one.name == name:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from trimtab.data.contract import Column
+from trimtab.data.moments import from_days
 from trimtab.errors import UsageError
 
 
@@ -38,3 +40,31 @@ def resolve_target(names: Sequence[str], target: str | int) -> str:
         return resolve_target(names, int(target))
     raise UsageError(f"target names the column {target!r}, which the table does not have.{near(target, names)} "
                      f"Its columns: {', '.join(names[:12])}{', …' if len(names) > 12 else ''}")
+
+
+def shown_rule(column: Column) -> str:
+    """What the contract says of a column's values, in a few words for a screen.
+
+    >>> shown_rule(Column(name="rate", type="number", min=0.0, missing=True))
+    '≥ 0, may be missing'
+    """
+    parts = []
+    low, high = _shown(column, column.min), _shown(column, column.max)
+    if low and high:
+        parts.append(f"{low} … {high}")
+    elif low or high:
+        parts.append(f"≥ {low}" if low else f"≤ {high}")
+    if column.type == "category":
+        shown = ", ".join(column.categories[:4]) + (", …" if len(column.categories) > 4 else "")
+        parts.append(f"{len(column.categories)} categories ({shown}){', others too' if column.unseen else ''}")
+    if column.missing:
+        parts.append("may be missing")
+    return ", ".join(parts) or "any"
+
+
+def _shown(column: Column, bound: float | None) -> str:
+    if bound is None:
+        return ""
+    if column.type == "datetime":
+        return str(from_days(bound))[:16].removesuffix(" 00:00")
+    return f"{bound:.10g}"

@@ -35,8 +35,8 @@ def split_rows(frame: pl.DataFrame, contract: Contract, split: SplitBy) -> tuple
     if split.time and split.group:
         raise UsageError("split names a time and a group column; choose one")
     if frame.height < FEWEST_ROWS:
-        raise DataUnreadable(f"{frame.height} rows are too few to train and to test: at least {FEWEST_ROWS} are needed, "
-                             "and intervals mean something from about 100 on.")
+        raise DataUnreadable(f"{frame.height} rows are too few to train and to test: at least {FEWEST_ROWS} are "
+                             "needed, and intervals mean something from about 100 on.")
     if split.time:
         return *_by_time(_column(frame, split.time), split), "time"
     if split.group:
@@ -77,8 +77,8 @@ def _by_time(times: pl.Series, split: SplitBy) -> tuple[Index, Index]:
     if cut == 0:
         cut = int(np.searchsorted(ordered, ordered[0], side="right"))
     if cut >= moments.size:
-        raise DataUnreadable(f"{times.name} is the same in every row, so there is no later stretch to test on. At least "
-                             "two moments are needed.")
+        raise DataUnreadable(f"{times.name} is the same in every row, so there is no later stretch to test on. At "
+                             "least two moments are needed.")
     return order[:cut].astype(np.int64), order[cut:].astype(np.int64)
 
 

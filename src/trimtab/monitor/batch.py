@@ -98,12 +98,11 @@ def movements(contract: Contract, baseline: Mapping[str, Sketch], frame: pl.Data
 
 def sketch_like(column: Column, before: Sketch, values: pl.Series) -> Sketch:
     """A sketch of `values` over the same bins or categories as `before`."""
-    from trimtab.data.contract import Contract as Rules
     from trimtab.data.encode import encode
 
     if isinstance(before, CategorySketch):
         return CategorySketch.of(values.cast(str).to_list(), before.categories.names)
-    matrix = encode(Rules(columns=(column,)), values.to_frame())
+    matrix = encode(Contract(columns=(column,)), values.to_frame())
     return NumericSketch.of(np.ascontiguousarray(matrix[:, 0]), before.edges)
 
 

@@ -71,8 +71,9 @@ class Evaluated:
 
 def evaluate(train: TrainReport, data: Learnable, split: Split, project: ProjectConfig, *, blobs: BlobStore,
              db: Database, clock: Clock, by: str, rng: np.random.Generator, champion: Champion | None = None,
-             refit: Refit | None = None, models: Mapping[str, Any] | None = None, budget_s: float = BUDGET_S, resamples: int = 1000,
-             timer: Callable[[], float] = time.perf_counter, say: Callable[[str], None] = lambda _: None) -> Evaluated:
+             refit: Refit | None = None, models: Mapping[str, Any] | None = None, budget_s: float = BUDGET_S,
+             resamples: int = 1000, timer: Callable[[], float] = time.perf_counter,
+             say: Callable[[str], None] = lambda _: None) -> Evaluated:
     """Open the held-out rows of `split` for the run `train` and judge its candidates.
 
     data, split: those that `train` was made from. refit: how the chosen candidate is fitted on other rows; by default

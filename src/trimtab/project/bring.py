@@ -17,13 +17,14 @@ import polars as pl
 from trimtab import canon
 from trimtab import config as configuration
 from trimtab.config import ProjectConfig
-from trimtab.data import infer, versions
+from trimtab.data import infer
 from trimtab.data.contract import Contract
 from trimtab.data.table import Table
 from trimtab.errors import UsageError
 from trimtab.flavors import sklearn as flavor
 from trimtab.names import check_name
 from trimtab.pipeline import artifacts, prepare
+from trimtab.pipeline.budget import Stopwatch
 from trimtab.pipeline.candidates import resolve
 from trimtab.pipeline.evaluate import evaluate
 from trimtab.pipeline.model import CandidateResult, Learnable, Split, TrainReport
@@ -46,10 +47,10 @@ def register(model: str, estimator: Any, *, train: tuple[Any, Any], test: tuple[
              workspace: str | Path | Workspace | None = None) -> ModelVersion:
     """Judge a fitted scikit-learn estimator on `test` and register it as the next version of `model`.
 
-    train, test: (X, y); X a pandas or Polars frame or a matrix, shape (rows, features), y shape (rows,). In a project of
-    that model its contract, gates and costs apply, else a contract is inferred from the rows. An estimator that needs
-    a pandas frame (it picks columns by name) is served with one. Raises UsageError (shapes; not fitted), UntrustedModel
-    (types that can't be saved or are not trusted), ContractViolation.
+    train, test: (X, y); X a pandas or Polars frame or a matrix, shape (rows, features), y shape (rows,). In a project
+    of that model its contract, gates and costs apply, else a contract is inferred from the rows. An estimator that
+    needs a pandas frame (it picks columns by name) is served with one. Raises UsageError (shapes; not fitted),
+    UntrustedModel (types that can't be saved or are not trusted), CheckFailed.
     """
     check_name("model", model)
     if not hasattr(estimator, "predict"):
@@ -59,7 +60,7 @@ def register(model: str, estimator: Any, *, train: tuple[Any, Any], test: tuple[
     table, split, contract = _rows(model, train, test, project)
     config = project.config if project else _config(model, contract, table.frame)
     task = prepare.task_of(config, contract, table.frame)
-    dataset = versions.record(space.datasets, table, contract, by=space.actor).digest
+    dataset = space.datasets.record(table, contract, by=space.actor).digest
     learnable, _ = prepare.encoded(table.frame, contract, _plain(config), task, dataset)
     saved, by_frame = _fitting(estimator, learnable, split, contract, test[0])
     return _judged(space, config, contract, learnable, split, saved, by_frame, estimator, note)
@@ -170,7 +171,8 @@ def _judged(space: Workspace, config: ProjectConfig, contract: Contract, data: L
     run = space.runs.start("train", model, by=space.actor, params={"estimator": type(estimator).__name__},
                            inputs={"dataset": str(data.dataset), "split": split.digest}, tags={"brought": "yes"})
     mine = flavor.save(saved)
-    dummy = train_one(data, split, resolve("dummy", data.task, root=config.root))
+    dummy = train_one(data, split, resolve("dummy", data.task, root=config.root),
+                      watch=Stopwatch(config.train.budget.minutes))
     floor = flavor.save(dummy.estimator)
     results = (
         CandidateResult(name=OWN, family="custom", model=put_bytes(space.blobs, mine.files[flavor.FILE]),
@@ -182,7 +184,8 @@ def _judged(space: Workspace, config: ProjectConfig, contract: Contract, data: L
         reason="given in Python", dataset=data.dataset or artifacts.learnable_digest(data), split=split.digest,
         classes=data.classes, features=data.features, preprocessing=())
     done = evaluate(report, data, split, config, blobs=space.blobs, db=space.db, clock=space.clock, by=space.actor,
-                    rng=np.random.default_rng(config.model.split.seed), refit=_refit(estimator, data, by_frame, contract),
+                    rng=np.random.default_rng(config.model.split.seed),
+                    refit=_refit(estimator, data, by_frame, contract),
                     models={OWN: ByFrame(estimator, contract)} if by_frame else None)
     found = done.evaluation
     space.runs.log(run.id, {name: one.value for name, one in found.metrics.items()})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from trimtab import config
 from trimtab.canon import Digest
 from trimtab.config import SplitBy, Task
-from trimtab.data import contract_toml, infer, quality, split, versions
+from trimtab.data import contract_toml, infer, quality, split
 from trimtab.data.contract import Contract
 from trimtab.data.lookup import resolve_target
 from trimtab.data.quality import Finding
@@ -93,7 +93,7 @@ def initialise(source: Any, root: Path, workspace: Workspace, *, name: str | Non
     contract = quality.confirmed(contract, findings)
     model = check_name("model", name) if name else model_name(source, goal)
     source, wrote = _kept(source, table, root, model)
-    dataset = versions.record(workspace.datasets, table, contract, by=workspace.actor)
+    dataset = workspace.datasets.record(table, contract, by=workspace.actor)
     last = goal == table.frame.columns[-1]
     text = config.render(
         name=model, data=source, target=-1 if last else goal, split=by, task=kind, owner=owner, ignore=ignore,

@@ -17,7 +17,7 @@ from trimtab.pipeline.model import TrainReport
 from trimtab.pipeline.prepare import Prepared
 from trimtab.project import registering
 from trimtab.project.handles import ModelVersion
-from trimtab.project.training import write_report
+from trimtab.project.training import shown_now, write_report
 from trimtab.registry.bundle import load_bundle
 from trimtab.store.blobs import put_json
 
@@ -39,7 +39,7 @@ def judge(project: Project, *, run: str | None, register: bool, note: str) -> Ju
     """See `Project.evaluate`."""
     workspace = project.workspace
     trained = load_trained(project, run)
-    prepared = project.prepared()
+    prepared = project.pipeline.prepare()
     if (prepared.dataset, prepared.split.digest) != (trained.dataset, trained.split):
         raise Conflict(f"the data, its contract or its split changed since {shown_run(trained.run)} was trained; "
                        "trimtab train first")
@@ -55,7 +55,7 @@ def judge(project: Project, *, run: str | None, register: bool, note: str) -> Ju
                                                "predictions": found.predictions})
     version, is_new = _register(project, trained, done, prepared, note) if register else (None, False)
     html = report.render(trained, found, done.held_out, explained=done.explained,
-                         made_at=workspace.clock.now().strftime("%Y-%m-%d %H:%M UTC"))
+                         made_at=shown_now(project))
     return Judged(evaluation=found, version=version, is_new=is_new,
                   report_file=write_report(project, trained.run, html))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from trimtab import config as configuration
 from trimtab.config import ProjectConfig
 from trimtab.data import contract_toml
-from trimtab.data.contract import Contract
+from trimtab.data.contract import Column, Contract
 from trimtab.errors import ConfigInvalid, NotFound
 from trimtab.project.initialise import CONTRACT, TOML, initialise, write_text
 from trimtab.workspace import Workspace, locate
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from trimtab.data.table import BadRow
     from trimtab.monitor.batch import BatchReport
     from trimtab.pipeline.budget import OnProgress
-    from trimtab.pipeline.cache import StepCache, Why
-    from trimtab.pipeline.prepare import Prepared
+    from trimtab.pipeline.cache import Why
+    from trimtab.pipeline.runner import Pipeline
     from trimtab.project.handles import ModelVersion
     from trimtab.project.judging import Judged
     from trimtab.project.training import TrainRun
@@ -122,7 +122,7 @@ class Project:
     @cached_property
     def data(self) -> pl.DataFrame:
         """The rows that keep the contract, in raw columns (a Polars frame)."""
-        return self.prepared().frame
+        return self.pipeline.prepare().frame
 
     @property
     def X(self) -> pl.DataFrame:
@@ -146,33 +146,29 @@ class Project:
                        quarantined=table.quarantined, findings=quality.findings(table.frame, self.contract))
 
     def edit_contract(self, column: str, *, confirmed: bool = False, add_category: Sequence[str] = (),
-                      low: str | None = None, high: str | None = None, **changes: Any) -> str:
-        """Change what the contract says of a column and write it; returns the rule in words. Raises UsageError.
+                      low: str | None = None, high: str | None = None, **changes: Any) -> Column:
+        """Change what the contract says of a column and write it; returns the column. Raises UsageError.
 
-        low, high: new bounds as text ("none" removes one); changes: missing, unseen, unit, note, role.
+        low, high: new bounds as text ("none" lifts one); changes: missing, unseen, unit, note, role.
         """
-        from trimtab.data import edit
-        from trimtab.data.lookup import shown_rule
+        from trimtab.data.edit import edit
 
-        edited = edit.edit_text(self.contract, column, low=low, high=high, add_categories=tuple(add_category),
-                                confirmed=confirmed, **changes)
+        edited = edit(self.contract, column, min=low, max=high, add_categories=tuple(add_category),
+                      confirm="done" if confirmed else None, **changes)
         write_text(self.root / CONTRACT, contract_toml.render(edited))
         self.__dict__.pop("contract", None)
-        return shown_rule(next(one for one in edited.columns if one.name == column))
-
-    def prepared(self, *, cache: StepCache | None = None, fresh: frozenset[str] = frozenset()) -> Prepared:
-        """The data, checked, recorded, split and encoded; unchanged files come from the step cache."""
-        from trimtab.pipeline.prepare import prepare
-
-        return prepare(self.config, self.contract, datasets=self.workspace.datasets, blobs=self.workspace.blobs,
-                       by=self.workspace.actor, cache=cache or self.cache, fresh=fresh)
+        return next(one for one in edited.columns if one.name == column)
 
     @property
-    def cache(self) -> StepCache:
-        """The done steps of this project."""
+    def pipeline(self) -> Pipeline:
+        """The project's steps, with its own cache of what was done."""
         from trimtab.pipeline.cache import StepCache
+        from trimtab.pipeline.runner import Pipeline
 
-        return StepCache(self.workspace.db, self.workspace.blobs, self.workspace.clock, project=self.name)
+        space = self.workspace
+        return Pipeline(project=self.config, contract=self.contract, datasets=space.datasets, blobs=space.blobs,
+                        runs=space.runs, by=space.actor,
+                        cache=StepCache(space.db, space.blobs, space.clock, project=self.name))
 
     def train(self, candidates: Sequence[str] | None = None, *, on_progress: OnProgress | None = None,
               no_cache: bool = False, from_step: str | None = None) -> TrainRun:
@@ -192,9 +188,7 @@ class Project:
 
     def why(self, step: str | None = None) -> list[Why]:
         """Would the steps run again, and why?"""
-        from trimtab.project import training
-
-        return training.why(self, step)
+        return [why for name in ([step] if step else ["read", "split", "train"]) for why in self.pipeline.why(name)]
 
     def version(self, reference: str | int | None = None) -> ModelVersion:
         """A version of the project's model: a number, an alias, or the newest. Raises NotFound."""

@@ -8,23 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trimtab.ids import shown_run
-from trimtab.pipeline import artifacts, prepare, report
+from trimtab.pipeline import artifacts, report
 from trimtab.pipeline.budget import OnProgress
-from trimtab.pipeline.cache import Why
-from trimtab.pipeline.candidates import resolve
 from trimtab.pipeline.model import CandidateResult, TrainReport
 from trimtab.pipeline.prepare import Prepared
-from trimtab.pipeline.steps import from_step as steps_from
-from trimtab.pipeline.train import components, names_of
-from trimtab.pipeline.train import train as train_candidates
 from trimtab.project.initialise import write_text
 
 if TYPE_CHECKING:
     from trimtab.project.handles import ModelVersion
     from trimtab.project.project import Project
-
-_EVERYTHING = frozenset({"read", "split", "train"})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainRun:
@@ -87,15 +79,14 @@ class Best:
 def train(project: Project, candidates: Sequence[str] | None, *, on_progress: OnProgress | None, no_cache: bool,
           from_step: str | None) -> TrainRun:
     """See `Project.train`."""
-    fresh = _EVERYTHING if no_cache else steps_from(from_step) if from_step else frozenset()
-    workspace, cache = project.workspace, project.cache
-    prepared = project.prepared(cache=cache, fresh=fresh)
-    made = train_candidates(prepared.learnable, prepared.split, project.config, blobs=workspace.blobs,
-                            runs=workspace.runs, by=workspace.actor, candidates=candidates, on_progress=on_progress,
-                            cache=cache, fresh=fresh)
-    made_at = workspace.clock.now().strftime("%Y-%m-%d %H:%M UTC")
-    file = write_report(project, made.run, report.render(made, made_at=made_at))
+    made, prepared = project.pipeline.train(candidates, no_cache=no_cache, start=from_step, on_progress=on_progress)
+    file = write_report(project, made.run, report.render(made, made_at=shown_now(project)))
     return TrainRun(project=project, report=made, prepared=prepared, report_file=file)
+
+
+def shown_now(project: Project) -> str:
+    """This moment, for a report's head."""
+    return project.workspace.clock.now().strftime("%Y-%m-%d %H:%M UTC")
 
 
 def write_report(project: Project, run: str, html: str) -> str:
@@ -106,30 +97,3 @@ def write_report(project: Project, run: str, html: str) -> str:
     write_text(path, html)
     here = Path.cwd()
     return path.relative_to(here).as_posix() if path.is_relative_to(here) else str(path)
-
-
-def why(project: Project, step: str | None) -> list[Why]:
-    """See `Project.why`."""
-    config, cache = project.config, project.cache
-    prepared: Prepared | None = None
-    found = []
-    for name in [step] if step else ["read", "split", "train"]:
-        if name in ("read", "split"):
-            found.append(prepare.why_data(name, config, project.contract, cache))
-            continue
-        prepared = prepared or project.prepared(cache=cache)
-        inputs = {"learnable": artifacts.learnable_digest(prepared.learnable),
-                  "split": artifacts.split_digest(prepared.split)}
-        for candidate in _wanted(name, project, prepared):
-            family = resolve(candidate, prepared.task, root=project.root).family
-            found.append(cache.why(components(candidate, config, inputs, family=family)))
-    return found
-
-
-def _wanted(step: str, project: Project, prepared: Prepared) -> list[str]:
-    """The candidates that a step's name means."""
-    from trimtab.pipeline.steps import step_of
-
-    step_of(step)
-    _, _, candidate = step.partition(":")
-    return [candidate] if candidate else list(names_of(None, project.config, prepared.task)[0])

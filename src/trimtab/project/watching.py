@@ -72,7 +72,7 @@ def _scores(bundle: Bundle, frame: pl.DataFrame, y: pl.Series) -> dict[str, Inte
     if not frame.height:
         return {}
     target = bundle.contract.target.name
-    truth, classes = encode_target(bundle.contract, y.alias(target).to_frame(), bundle.task)  # type: ignore[arg-type]
+    truth, classes = encode_target(bundle.contract, y.alias(target).to_frame(), bundle.task)
     answered = bundle.predict_frame(frame)
     if bundle.task == "regression":
         guess: Any = np.asarray(answered.values, dtype=np.float64)

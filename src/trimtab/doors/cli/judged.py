@@ -25,11 +25,11 @@ def render(found: Evaluation) -> None:
             screen.line(f"vs {name}", one.words)
     if found.decision is not None:
         chosen = found.decision
-        costs = f"a missed {chosen.positive!r} costs {chosen.cost_false_negative:g}, a false one " \
-                f"{chosen.cost_false_positive:g}"
-        screen.line("Threshold", f"{chosen.threshold:.3g} for {chosen.positive!r}: {costs} → {number(chosen.cost.value)} "
-                                 f"a row {bounds(chosen.cost)}, {number(chosen.half_cost)} at 0.5\n"
-                                 f"chosen on {chosen.chosen_on}")
+        missed, false = chosen.cost_false_negative, chosen.cost_false_positive
+        costs = f"a missed {chosen.positive!r} costs {missed:g}, a false one {false:g}"
+        screen.line("Threshold", f"{chosen.threshold:.3g} for {chosen.positive!r}; {costs} → "
+                                 f"{number(chosen.cost.value)} a row {bounds(chosen.cost)}, "
+                                 f"{number(chosen.half_cost)} at 0.5\nchosen on {chosen.chosen_on}")
     screen.line("Slices", found.slices.words)
     screen.line("Stability", "\n".join(check.words for check in found.stability.checks))
     opened = _ORDINAL.get(found.openings, f"{found.openings}th")

@@ -12,6 +12,7 @@ from trimtab.pipeline.candidates import Situation, resolve
 from trimtab.pipeline.formula import decision_values, formula, linear_forms, terms
 from trimtab.pipeline.machine import unwrap
 from trimtab.pipeline.model import Feature
+from trimtab.pipeline.nystroem import approximated, landmarks, nystroem_forecast, sentence
 from trimtab.pipeline.preprocess import build, plan, width
 
 FEATURES = (Feature(name="a", kind="number"), Feature(name="b", kind="number", missing=True),
@@ -39,7 +40,7 @@ def fitted(data, name, task, *, params=None, nystroem=False):
     setting = candidate.settings(situation)[-1]
     model = candidate.build(setting, situation)
     if nystroem:
-        model = kernel.nystroem(name, setting, situation, memory_bytes=10**7, because="too large").estimator
+        model = approximated(name, setting, situation, landmarks(N, 10**7))
     return kernel.fit(Pipeline([("prepare", build(treatments)), ("model", model)]), X, targets[task])
 
 
@@ -141,9 +142,9 @@ def test_the_forecast_grows_with_the_square_of_the_rows():
 
 def test_nystroem_stays_within_the_memory_and_the_rows():
     """Landmark rows: 10 √n, at most 1,000, at most what fits."""
-    at = Situation(task="regression", rows=40_000, width=8, target_sd=1.0, seed=0)
-    roomy = kernel.nystroem("svr", {"gamma": 0.1, "C": 1.0}, at, memory_bytes=2**31, because="x")
-    tight = kernel.nystroem("svr", {"gamma": 0.1, "C": 1.0}, at, memory_bytes=10**8, because="x")
-    assert roomy.components == 1_000
-    assert 50 <= tight.components < 110
-    assert "landmark rows and LinearSVR" in tight.sentence
+    assert [landmarks(40_000, memory) for memory in (2**31, 10**8, 10)] == [1_000, 101, 50]
+    expected = nystroem_forecast(40_000, 8, "svr", 101)
+    assert expected.memory_bytes <= 1.01e8
+    assert sentence("too large", "svr", expected, 101) == (
+        "too large: approximated by Nyström's method with 101 landmark rows and LinearSVR (97 MB)")
+    assert expected.seconds < nystroem_forecast(40_000, 8, "svr", 1_000).seconds

@@ -65,6 +65,16 @@ def test_an_unchanged_file_is_not_read_again(project):
     assert project().prepare(fresh=frozenset({"read", "split"})).cached == ()
 
 
+def test_a_dataset_version_is_prepared_again_after_its_file_is_gone(project, tmp_path):
+    """What a run was trained on is what it is evaluated on."""
+    first = project().prepare()
+    (tmp_path / "data.csv").unlink()
+    again = project().prepare(dataset=first.dataset)
+    np.testing.assert_array_equal(again.learnable.X, first.learnable.X)
+    assert again.split.digest == first.split.digest
+    assert again.source == first.source == "data.csv"
+
+
 def test_rows_that_break_the_contract_are_counted_and_not_learned_from(project, tmp_path):
     """Quarantined with reasons, from the cache as well."""
     pipeline = project()
@@ -144,6 +154,7 @@ def test_a_worker_reads_splits_and_encodes_from_references(project, tmp_path):
     where = {"blobs": str(tmp_path / ".trimtab" / "objects"), "root": str(tmp_path)}
     steps = "trimtab.pipeline.steps:PROJECT"
     frame = run_step(steps, "read", texts, {}, **where)["frame"]
+    assert frame == pipeline.datasets.get(data.dataset).parquet
     split = run_step(steps, "split", texts, {"frame": frame}, **where)["split"]
     learnable = run_step(steps, "encode", texts, {"frame": frame}, **where)["learnable"]
     from trimtab.pipeline import artifacts

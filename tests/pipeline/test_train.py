@@ -194,7 +194,7 @@ def test_a_kernel_machine_over_the_memory_budget_is_approximated(bench, diabetes
 
 def test_a_kernel_machine_over_the_time_budget_is_approximated(bench, diabetes, monkeypatch):
     """The forecast decides, not a fit that never ends: here on a machine of one operation a second."""
-    monkeypatch.setattr(kernel, "_speed", lambda: (1.0, 1.0))
+    monkeypatch.setattr(kernel, "machine_speed", lambda: (1.0, 1.0))
     report = bench[0](*diabetes, ["kernel_ridge"])
     (note,) = report.candidates[0].notes
     assert note.startswith("160 rows need about")

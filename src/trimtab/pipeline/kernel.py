@@ -1,29 +1,24 @@
-"""What will a kernel machine cost, and what is done when that is too much?
+"""What will a kernel machine cost, and how is it fitted in as little memory as can be?
 
 Kernel ridge holds the whole kernel matrix, n² numbers of 8 bytes, factored in place; libsvm fills a column cache of
-4-byte numbers up to its `cache_size`. Both are forecast before the fit. Over budget, the kernel is approximated by
-Nyström's method (Williams & Seeger 2001): m landmark rows stand for all, memory n·m.
+4-byte numbers up to its `cache_size`. Both are forecast before the fit; `nystroem.py` is what is done over budget.
 """
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from trimtab.pipeline.budget import shown_bytes, shown_seconds
-from trimtab.pipeline.candidates import Situation
-from trimtab.pipeline.recipes import calibrated, scaled_target
 
 KernelFamily = Literal["kernel_ridge", "svr", "svc"]
 _CACHE_BYTES = 200e6                          # libsvm's cache_size, scikit-learn's default
 _TOUCHED = {"svr": 0.85, "svc": 0.68}         # share of kernel columns that the solver visits on noisy data
 _SVM_PAIR_S = 2.0e-8                          # libsvm seconds per pair of rows at 10 columns, C near 1; a rough guide
-_KERNEL_PARAMS = ("kernel", "gamma", "degree", "coef0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +54,7 @@ def forecast(n: int, p: int, family: KernelFamily, pilot: Pilot | None = None) -
     """
     data = 3 * 8.0 * n * p
     if family == "kernel_ridge":
-        flops, entries = _speed()
+        flops, entries = machine_speed()
         memory = 8.0 * n * n + data
         seconds = n**3 / 3 / flops + n * n * (1 + p / 20) / entries
         what = f"K: {n:,}², {shown_bytes(8.0 * n * n)}"
@@ -71,56 +66,6 @@ def forecast(n: int, p: int, family: KernelFamily, pilot: Pilot | None = None) -
     if pilot is not None and family != "kernel_ridge":
         seconds = pilot.seconds * (n / pilot.rows) ** 2
     return Forecast(memory_bytes=int(memory), seconds=seconds, what=what)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fallback:
-    """The same machine through Nyström's approximation."""
-
-    estimator: Any
-    components: int
-    memory_bytes: int
-    sentence: str
-
-
-def nystroem(family: KernelFamily, params: Mapping[str, Any], situation: Situation, *, memory_bytes: int,
-             because: str) -> Fallback:
-    """Nyström features and a linear machine on them: Ridge, LinearSVR or LinearSVC with the same λ or C.
-
-    The number of landmark rows is 10·√n, at least 50, at most 1,000 and half of the rows (folds have fewer), and no
-    more than fit into `memory_bytes`.
-    """
-    from sklearn.kernel_approximation import Nystroem
-    from sklearn.linear_model import Ridge
-    from sklearn.pipeline import Pipeline
-    from sklearn.svm import SVR, LinearSVC, LinearSVR
-
-    n = situation.rows
-    fits = int(memory_bytes / (3 * 8.0 * n))   # K(rows, landmarks), its whitened form, and the solver's copy
-    components = max(1, min(n // 2, max(50, min(1000, int(10 * np.sqrt(n)), fits))))
-    kernel = {key: params[key] for key in _KERNEL_PARAMS if key in params}
-    gamma = kernel.get("gamma")
-    if isinstance(gamma, str):                 # "scale" and "auto" have no meaning here: features have unit variance
-        kernel["gamma"] = 1.0 / max(situation.width, 1)
-    if kernel.get("kernel") in ("linear", "cosine"):
-        kernel.pop("gamma", None)
-    mapped = Nystroem(**{"kernel": "rbf", **kernel}, n_components=components, random_state=situation.seed)
-    machine: Any
-    if family == "kernel_ridge":
-        machine, name = Ridge(alpha=params.get("alpha", 1.0)), "Ridge"
-    elif family == "svr":
-        machine, name = LinearSVR(C=params.get("C", SVR().C), epsilon=params.get("epsilon", 0.1), dual=False,
-                                  loss="squared_epsilon_insensitive", max_iter=5000), "LinearSVR"
-    else:
-        machine, name = LinearSVC(C=params.get("C", 1.0), class_weight=params.get("class_weight"), dual=False,
-                                  max_iter=5000), "LinearSVC"
-    steps = Pipeline([("map", mapped), ("machine", machine)])
-    memory = 3 * 8 * n * components + 3 * 8 * components**2
-    return Fallback(
-        estimator=calibrated(steps) if family == "svc" else scaled_target(steps), components=components,
-        memory_bytes=memory,
-        sentence=f"{because}: approximated by Nyström's method with {components:,} landmark rows and {name} "
-                 f"({shown_bytes(memory)})")
 
 
 def fit(pipeline: Any, X: Any, y: Any) -> Any:
@@ -146,7 +91,7 @@ def fit(pipeline: Any, X: Any, y: Any) -> Any:
 
 
 @functools.cache
-def _speed() -> tuple[float, float]:
+def machine_speed() -> tuple[float, float]:
     """This machine: floating-point operations a second of a Cholesky factorisation, kernel entries a second."""
     from scipy.linalg import cho_factor
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -63,22 +63,39 @@ class Prepared:
 
 def prepare(project: ProjectConfig, contract: Contract, *, datasets: Datasets, blobs: BlobStore, by: str,
             cache: StepCache | None = None, fresh: frozenset[str] = frozenset(),
-            table: Table | None = None) -> Prepared:
+            table: Table | None = None, dataset: Digest | str | None = None) -> Prepared:
     """Everything from the source to the encoded matrix and its split.
 
-    table: instead of the configured source. Raises DataUnreadable, CheckFailed (too many rows break the contract),
-    ConfigInvalid (the target, the split's column or the transform).
+    table: instead of the configured source. dataset: the rows of that dataset version instead (what a training run was
+    made from, say). Raises DataUnreadable, CheckFailed (too many rows break the contract), ConfigInvalid (the target or
+    the transform), UsageError (the split's column), NotFound (the dataset version).
     """
+    if dataset is not None:
+        return _again(project, contract, datasets, blobs, dataset, cache, "split" in fresh)
     outputs, hit = _read(project, contract, datasets, blobs, by, cache, "read" in fresh, table)
     facts = cast(dict[str, Any], read_json(blobs, outputs["facts"]))
     frame = _frame(blobs, outputs["frame"])
-    task = task_of(project, contract, frame)
-    parts, split_hit = _split(project, contract, frame, outputs["frame"], blobs, cache, "split" in fresh)
-    learnable, seen = encoded(frame, contract, project, task, Digest(facts["dataset"]))
-    return Prepared(
-        learnable=learnable, split=parts, frame=frame, contract=contract, seen=seen, dataset=Digest(facts["dataset"]),
-        source=facts["source"], notes=tuple(facts["notes"]), rejected=rejected_rows(blobs, outputs["rejected"]),
-        cached=(*(["read"] if hit else []), *(["split"] if split_hit else [])))
+    made = _assembled(project, contract, frame, outputs["frame"], Digest(facts["dataset"]), blobs, cache,
+                      "split" in fresh)
+    return replace(made, source=facts["source"], notes=tuple(facts["notes"]),
+                   rejected=rejected_rows(blobs, outputs["rejected"]),
+                   cached=(*(["read"] if hit else []), *made.cached))
+
+
+def _again(project: ProjectConfig, contract: Contract, datasets: Datasets, blobs: BlobStore, dataset: Digest | str,
+           cache: StepCache | None, fresh: bool) -> Prepared:
+    version = datasets.get(dataset)
+    made = _assembled(project, contract, datasets.load(version.digest), version.parquet, version.digest, blobs, cache,
+                      fresh)
+    return replace(made, source=version.source)
+
+
+def _assembled(project: ProjectConfig, contract: Contract, frame: pl.DataFrame, parquet: Digest, dataset: Digest,
+               blobs: BlobStore, cache: StepCache | None, fresh: bool) -> Prepared:
+    parts, hit = _split(project, contract, frame, parquet, blobs, cache, fresh)
+    learnable, seen = encoded(frame, contract, project, task_of(project, contract, frame), dataset)
+    return Prepared(learnable=learnable, split=parts, frame=frame, contract=contract, seen=seen, dataset=dataset,
+                    source="", cached=("split",) if hit else ())
 
 
 def task_of(project: ProjectConfig, contract: Contract, frame: pl.DataFrame) -> Task:
@@ -156,7 +173,7 @@ def _read(project: ProjectConfig, contract: Contract, datasets: Datasets, blobs:
     def work() -> dict[str, Digest]:
         kept = keep_contract(table or read_table(project.model.data, root=project.root), contract)
         recorded = versions.record(datasets, kept, contract, by=by)
-        return store_table(blobs, kept, recorded.digest)
+        return {"frame": recorded.parquet, **_aside(blobs, kept, recorded.digest)}
 
     source = source_digest(project) if table is None else None
     if cache is None or source is None:
@@ -165,12 +182,9 @@ def _read(project: ProjectConfig, contract: Contract, datasets: Datasets, blobs:
     return outcome.outputs, outcome.hit
 
 
-def store_table(blobs: BlobStore, table: Table, dataset: Digest | None) -> dict[str, Digest]:
-    """A checked table as blobs: "frame" (Parquet), "rejected" and "facts" (JSON)."""
-    out = io.BytesIO()
-    table.frame.write_parquet(out, compression="zstd", statistics=False)
-    return {"frame": put_bytes(blobs, out.getvalue()),
-            "rejected": put_json(blobs, [[bad.line, bad.reason, bad.text, bad.unit] for bad in table.quarantined]),
+def _aside(blobs: BlobStore, table: Table, dataset: Digest | None) -> dict[str, Digest]:
+    """What a checked table has beside its frame, as blobs: "rejected" and "facts" (JSON)."""
+    return {"rejected": put_json(blobs, [[bad.line, bad.reason, bad.text, bad.unit] for bad in table.quarantined]),
             "facts": put_json(blobs, {"dataset": dataset, "source": table.source, "notes": list(table.notes)})}
 
 
@@ -237,7 +251,9 @@ def read(bench: Bench, *, project: str, contract: str) -> dict[str, Digest]:
     from trimtab.data.readers import read_table
 
     config, rules = _parsed(bench, project, contract)
-    return store_table(bench.blobs, keep_contract(read_table(config.model.data, root=bench.root), rules), None)
+    kept, out = keep_contract(read_table(config.model.data, root=bench.root), rules), io.BytesIO()
+    kept.frame.write_parquet(out, compression="lz4", statistics=False)     # as dataset versions are
+    return {"frame": put_bytes(bench.blobs, out.getvalue()), **_aside(bench.blobs, kept, None)}
 
 
 def split(bench: Bench, *, frame: Digest, project: str, contract: str) -> dict[str, Digest]:

@@ -39,10 +39,11 @@ class Pipeline:
     by: str
     cache: StepCache | None = None
 
-    def prepare(self, *, fresh: frozenset[str] = frozenset(), table: Table | None = None) -> Prepared:
+    def prepare(self, *, fresh: frozenset[str] = frozenset(), table: Table | None = None,
+                dataset: str | None = None) -> Prepared:
         """Read, check, split and encode. See `prepare.prepare`."""
         return prepare(self.project, self.contract, datasets=self.datasets, blobs=self.blobs, by=self.by,
-                       cache=self.cache, fresh=fresh, table=table)
+                       cache=self.cache, fresh=fresh, table=table, dataset=dataset)
 
     def train(self, candidates: Sequence[str] | None = None, *, no_cache: bool = False, start: str | None = None,
               on_progress: OnProgress | None = None, timer: Timer = time.perf_counter,

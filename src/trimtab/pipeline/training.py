@@ -17,8 +17,9 @@ from trimtab.pipeline.crossval import Found, Scores, Steps, Trial, pilot, score,
 from trimtab.pipeline.fitting import FitFailed, answers, fitted
 from trimtab.pipeline.folds import Fold, folds
 from trimtab.pipeline.formula import formula
-from trimtab.pipeline.kernel import KernelFamily, Pilot, forecast, nystroem
+from trimtab.pipeline.kernel import Forecast, KernelFamily, Pilot, forecast
 from trimtab.pipeline.model import Array, Index, Learnable, Split
+from trimtab.pipeline.nystroem import FEWEST, approximated, landmarks, nystroem_forecast, sentence
 
 _PILOT_FROM = 4                               # a fit on this many times the search's rows is forecast first
 
@@ -96,8 +97,8 @@ def refit(learnable: Learnable, split: Split, candidate: Candidate, params: Mapp
     with threadpool_limits(limits=threads):
         at = trial(learnable, split, candidate, rules=rules, threads=threads)
         if "landmarks" in params:
-            at = at.through(lambda p: nystroem(cast(KernelFamily, candidate.kernel), p, at.situation, because="",
-                                               memory_bytes=memory_bytes).estimator)
+            count = min(int(params["landmarks"]), max(1, len(split.train) // 2))
+            at = _through_nystroem(at, cast(KernelFamily, candidate.kernel), count)
         return fitted(at.pipeline(params), learnable.X[split.train], learnable.y[split.train])[0]
 
 
@@ -129,13 +130,26 @@ def _kernel_within(at: Trial, found: Found, made: tuple[Fold, ...], memory_bytes
     else:
         fits = f"{shown_bytes(expected.memory_bytes)} a fit, budget {shown_bytes(memory_bytes)}"
         return at, found, [f"{expected.what}, forecast ok: {fits}"]
-    fallback = nystroem(family, found.params, at.situation, memory_bytes=memory_bytes, because=because)
-    small = at.through(lambda params: nystroem(family, params, at.situation, memory_bytes=memory_bytes,
-                                               because=because).estimator)
-    measured = pilot(small, found.params, made, watch)
-    watch.afford(_all(_grown(measured, rows, 1.2), rows, made), f"{at.candidate.name}, even approximated,")
-    params = {**found.params, "landmarks": fallback.components}
-    return small, Found(params=params, notes=found.notes), [fallback.sentence]
+    count, expected = _affordable(family, at, made, memory_bytes, watch)
+    watch.afford(_all(expected.seconds, rows, made), f"{at.candidate.name}, even approximated,")
+    return (_through_nystroem(at, family, count), Found(params={**found.params, "landmarks": count}, notes=found.notes),
+            [sentence(because, family, expected, count)])
+
+
+def _affordable(family: KernelFamily, at: Trial, made: tuple[Fold, ...], memory_bytes: int,
+                watch: Stopwatch) -> tuple[int, Forecast]:
+    """As many landmark rows as memory and the time that is left allow."""
+    rows, width = at.situation.rows, at.situation.width
+    count = landmarks(rows, memory_bytes)
+    expected = nystroem_forecast(rows, width, family, count)
+    while count // 2 >= FEWEST and _all(expected.seconds, rows, made) > watch.left_s:
+        count //= 2
+        expected = nystroem_forecast(rows, width, family, count)
+    return count, expected
+
+
+def _through_nystroem(at: Trial, family: KernelFamily, count: int) -> Trial:
+    return at.through(lambda params: approximated(family, params, at.situation, count))
 
 
 def _grown(measured: Pilot, rows: int, power: float) -> float:

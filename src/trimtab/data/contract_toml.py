@@ -57,8 +57,8 @@ def parse(text: str, *, name: str = "contract.toml") -> Contract:
                             file=name) from None
     for key in data:
         if key not in _TOP:
-            raise ConfigInvalid(f"{name}: unknown key {key!r} at the top.{near(key, _TOP)} Known: {', '.join(_TOP)}.",
-                                file=name)
+            raise ConfigInvalid(f"{name}: unknown key {key!r} at the top.{near(key, _TOP, most=1)} Known: "
+                                f"{', '.join(_TOP)}.", file=name)
     version = data.get("version", 1)
     if version != 1 or isinstance(version, bool):
         raise ConfigInvalid(f"{name}: version = {version!r}; this trimtab reads version 1", file=name)
@@ -119,7 +119,7 @@ class _Place:
             raise self.wrong(f"must be a table with a type, not {table!r}")
         for key in table:
             if key not in _KEYS:
-                raise self.wrong(f"unknown key {key!r}.{near(key, _KEYS) or ' Known: ' + ', '.join(_KEYS)}")
+                raise self.wrong(f"unknown key {key!r}.{near(key, _KEYS, most=1) or ' Known: ' + ', '.join(_KEYS)}")
         if "type" not in table:
             raise self.wrong(f"has no type; one of {', '.join(get_args(ColumnType))}")
         kind, role = self._one("type", table["type"], get_args(ColumnType)), "feature"

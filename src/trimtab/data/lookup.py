@@ -10,15 +10,15 @@ from trimtab.data.moments import from_days
 from trimtab.errors import UsageError
 
 
-def near(name: str, known: Iterable[str]) -> str:
+def near(name: str, known: Iterable[str], *, most: int = 2) -> str:
     """A sentence that names close matches, with a space before it; "" where nothing is close.
 
     >>> near("rat", ["rate", "volume"])
     ' Did you mean rate?'
     """
-    close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    close = difflib.get_close_matches(name, list(known), n=most, cutoff=0.6)
     lower = [other for other in known if other.casefold() == name.casefold() and other not in close]
-    close = (lower + close)[:2]
+    close = (lower + close)[:most]
     return f" Did you mean {' or '.join(close)}?" if close else ""
 
 

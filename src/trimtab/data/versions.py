@@ -125,8 +125,8 @@ class Datasets:
             return _version(conn.execute(sa.select(datasets).where(datasets.c.digest == made.digest)).one())
         conn.execute(datasets.insert().values(
             digest=made.digest, rows=made.rows, columns=json.dumps(made.columns, ensure_ascii=False),
-            source=made.source, source_digest=made.byte_digest, contract=made.contract, profile=made.profile, parquet=made.parquet,
-            created_at=made.created_at, created_by=by))
+            source=made.source, source_digest=made.byte_digest, contract=made.contract, profile=made.profile,
+            parquet=made.parquet, created_at=made.created_at, created_by=by))
         self._journal.append(conn, kind="dataset.record", model="", subject=made.digest, by=by, why="",
                              body={**body, "source": made.source, "source_digest": made.byte_digest,
                                    "parquet": made.parquet})

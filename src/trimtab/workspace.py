@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FOLDER = ".trimtab"
 SETTINGS = "workspace.toml"
+FOLLOWS = "moves with the rollout"             # why `champion` moved, where a rollout moved it
 
 
 def find(start: Path | None = None) -> Path | None:
@@ -150,7 +151,7 @@ class Workspace:
         return self.rollouts.promote(model, number, by=by, why=why)
 
     def _move_champion(self, conn: Connection, model: str, number: int, by: str) -> None:
-        self.aliases.put(conn, model=model, alias="champion", number=number, by=by, why="moves with the rollout")
+        self.aliases.put(conn, model=model, alias="champion", number=number, by=by, why=FOLLOWS)
 
     def _first_row(self) -> None:
         if self.journal.head().seq:

@@ -28,10 +28,12 @@ class Answered:
 
     def to_json(self) -> dict[str, object]:
         """As `predict --json` prints it."""
-        probabilities = self.prediction.probabilities
-        return {"schema": "trimtab.predictions/1", "version": self.version, "rows": list(self.rows),
-                "predictions": list(self.prediction.values), "classes": list(self.classes),
-                "probabilities": None if probabilities is None else probabilities.tolist(),
+        made: list[dict[str, object]] = [
+            {"row": row, "value": value} for row, value in zip(self.rows, self.prediction.values, strict=True)]
+        if self.prediction.probabilities is not None:
+            for one, shares in zip(made, self.prediction.probabilities.tolist(), strict=True):
+                one["probabilities"] = {str(name): share for name, share in zip(self.classes, shares, strict=True)}
+        return {"schema": "trimtab.table_predictions/1", "version": self.version, "predictions": made,
                 "violations": list(self.violations), "warning": self.warning}
 
     def lines(self, limit: int) -> Iterator[str]:

@@ -36,7 +36,7 @@ def _metrics(found: Difference) -> None:
         change = ""
         if one.change is not None:
             change = f"{one.change.value:+.4g} [{one.change.low:+.4g}, {one.change.high:+.4g}]"
-        rows.append([one.metric, _number(one.a), "→", _number(one.b), change, one.verdict])
+        rows.append([one.metric, screen.number(one.a), "→", screen.number(one.b), change, one.verdict])
     for text in screen.table(rows, indent=screen.LABEL_CELLS + 2, right=(1, 3)):
         click.echo(text)
 
@@ -59,10 +59,6 @@ def _disagreement(found: Difference) -> None:
         answers = f"{_shown(example.a)} → {_shown(example.b)}, true {_shown(example.y)}"
         screen.line("", f"row {example.row}: {answers}   {values}")
     screen.line("Where", found.slice_words)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
 
 
 def _shown(value: object) -> str:

@@ -11,6 +11,7 @@ from trimtab import clock
 from trimtab.doors.cli import screen
 from trimtab.doors.cli.options import Call, command
 from trimtab.errors import NotFound, UsageError
+from trimtab.workspace import FOLLOWS
 
 if TYPE_CHECKING:
     from trimtab.registry.model import LiveAt, LogEntry, Version
@@ -232,6 +233,8 @@ def _render_live(live: LiveAt) -> None:
 
 def _render_log(entries: list[LogEntry]) -> None:
     for entry in entries:
+        if entry.kind == "alias.set" and entry.why == FOLLOWS:
+            continue                           # the rollout beside it says the same
         click.echo(f"{screen.styled(entry.digest or '·', 'yellow')}  {entry.what}")
         click.echo(f"    {screen.moment(entry.at)}  {entry.by}" + (f"  \"{entry.why}\"" if entry.why else "")
                    + f"  #{entry.seq}")

@@ -17,7 +17,8 @@ import click
 
 from trimtab import canon
 
-LABEL_CELLS = 10
+LABEL_CELLS = 11
+WIDTH_CELLS = 100
 
 
 def print_json(value: dict[str, object]) -> None:
@@ -26,8 +27,8 @@ def print_json(value: dict[str, object]) -> None:
 
 
 def line(label: str, text: str = "", *, style: str = "") -> None:
-    """` Label      text`; further lines of `text` are indented under the first."""
-    first, *rest = text.split("\n")
+    """` Label      text`; further lines are indented under the first, and none is wider than 100 cells."""
+    first, *rest = [part for one in text.split("\n") for part in wrapped(one, WIDTH_CELLS - LABEL_CELLS - 2)]
     head = pad(label, LABEL_CELLS)
     click.echo(f" {styled(head, style) if label else head} {first}".rstrip())
     for more in rest:
@@ -46,6 +47,26 @@ def no_next() -> Iterator[None]:
         yield
     finally:
         _quiet_next = False
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """`text` in lines of at most `width` cells, broken at spaces; a word that is wider stands alone.
+
+    >>> wrapped("one two  three", 7)
+    ['one two', 'three']
+    """
+    lines, rest = [], text
+    while cells(rest) > width:
+        end = len(rest)
+        while cells(rest[:end]) > width:
+            end -= 1
+        place = rest.rfind(" ", 1, end + 1)
+        place = place if place > 0 else rest.find(" ", end)
+        if place <= 0:
+            break
+        lines.append(rest[:place].rstrip())
+        rest = rest[place:].lstrip()
+    return [*lines, rest]
 
 
 def follow(command: str, why: str = "") -> None:
@@ -94,6 +115,17 @@ def count(number: int, noun: str) -> str:
     ('1 row', '5,000 rows')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, thousands apart; a dash where there is none.
+
+    >>> number(2650.4), number(0.49991), number(None)
+    ('2,650', '0.4999', '–')
+    """
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def size(bytes_: int) -> str:

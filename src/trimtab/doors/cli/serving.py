@@ -150,8 +150,8 @@ def _cells(row: ModelStatus) -> list[str]:
     quality = "not evaluated" if row.champion else ""
     if metric is not None:
         name, found = metric
-        bounds = f" [{found['low']:.4g}, {found['high']:.4g}]" if "low" in found else ""
-        quality = f"test {name.upper().replace('_', ' ')} {found['value']:.4g}{bounds}"
+        quality = f"test {name.upper().replace('_', ' ')} {screen.number(found['value'])} " \
+                  f"[{screen.number(found['low'])}, {screen.number(found['high'])}]"
     newest = f"newest v{row.newest.number}" if row.newest else "all deleted"
     return [row.model, live, since, quality, newest]
 

@@ -1,4 +1,4 @@
-"""A bundle gives the same answer whichever way it is asked, in the words of the data, and only after it was verified."""
+"""A bundle gives the same answer whichever way it is asked, in the words of the data, once it was verified."""
 
 from __future__ import annotations
 
@@ -130,8 +130,13 @@ def test_the_matrix_can_be_read_back(ws: Workspace) -> None:
     assert np.array_equal(np.nan_to_num(X, nan=-1.0), np.nan_to_num(again, nan=-1.0))
 
 
-TRANSFORM = b"import polars as pl\nfrom helpers_of_v%d import factor\n" \
-            b"def transform(frame):\n    return frame.select(double=pl.col('rate') * factor())\n"
+TRANSFORM = b"""
+import polars as pl
+from helpers_of_v%d import factor
+
+def transform(frame):
+    return frame.select(double=pl.col('rate') * factor())
+"""
 
 
 def with_transform(ws: Workspace, number: int) -> Bundle:

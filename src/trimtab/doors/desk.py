@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 THREADS = 4
 MAX_WAITING = 256
+DESK = "trimtab.desk"                         # where the scope of a request holds it
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ class Desk:
 
 def desk(request: Request) -> Desk:
     """The desk of the application that the request came to."""
-    return cast(Desk, request.app.state.desk)
+    return cast(Desk, request.scope[DESK])
 
 
 def known_versions(at: Desk, model: str) -> Sequence[int]:

@@ -44,11 +44,13 @@ class Refused(Exception):
 
 
 class Guard:
-    """Wraps an ASGI application; see the module's docstring. `log(event, fields)` is told of faults of ours."""
+    """Wraps an ASGI application; see the module's docstring. Faults of ours go to `log`."""
 
     def __init__(self, app: ASGIApp, *, body_timeout_s: float = BODY_TIMEOUT_S,
                  answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._app, self._body_timeout_s, self._answer_timeout_s = app, body_timeout_s, answer_timeout_s
+        self.draining = False                 # the server is ending: each answer closes its connection
+        self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -62,9 +64,11 @@ class Guard:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                message = {**message, "headers": [*message.get("headers", ()), *_MARKS]}
+                ending = [(b"connection", b"close")] if self.draining else []
+                message = {**message, "headers": [*message.get("headers", ()), *_MARKS, *ending]}
             await send(message)
 
+        self.in_flight += 1
         try:
             _admit(scope)
             body = await self._body(scope, receive)
@@ -82,6 +86,8 @@ class Guard:
                                "message": str(problem), "where": traceback.format_exc()})
             if not begun:
                 await _answer(scope, marked, TrimtabError("a fault of ours; the server's log says more"), 500)
+        finally:
+            self.in_flight -= 1
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         limit = MAX_INFER_BYTES if _INFER.search(scope["path"]) else MAX_JSON_BYTES

@@ -5,23 +5,26 @@ Ending is orderly: on SIGTERM or SIGINT no new connection is taken, what was ask
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.routing import Router
+from starlette.types import Receive, Scope, Send
 
 from trimtab.doors import guard, wire
-from trimtab.doors.desk import Desk
+from trimtab.doors.desk import DESK, Desk
 from trimtab.doors.inference.routes import ROUTES as INFERENCE
 from trimtab.doors.rest.routes import ROUTES as REST
 from trimtab.errors import Conflict, Forbidden, Malformed, NotFound, TrimtabError, UsageError
@@ -33,14 +36,18 @@ if TYPE_CHECKING:
 
 DRAIN_S = 30
 KEEP_ALIVE_S = 30
+_LINGER_S, _TICK_S, _QUIET_TICKS = 3.0, 0.05, 6
 
 
-def build_app(workspace: Workspace, engine: Engine) -> ASGIApp:
+def build_app(workspace: Workspace, engine: Engine) -> guard.Guard:
     """The application over a started engine: every route, behind the guard."""
-    app = Starlette(routes=[*INFERENCE, *REST], exception_handlers={
-        TrimtabError: _told, HTTPException: _no_route})
-    app.router.redirect_slashes = False
-    app.state.desk = Desk(workspace, engine)
+    router = Router([*INFERENCE, *REST], redirect_slashes=False)
+    routes = ExceptionMiddleware(router, handlers={TrimtabError: _told, HTTPException: _no_route})
+    shared = Desk(workspace, engine)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await routes({**scope, "app": app, DESK: shared}, receive, send)
+
     return guard.Guard(app)
 
 
@@ -63,10 +70,11 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *,
         engine.start()
         address, bound = listening.getsockname()[:2]
         url = f"http://[{address}]:{bound}" if listening.family == socket.AF_INET6 else f"http://{address}:{bound}"
-        config = uvicorn.Config(build_app(workspace, engine), log_config=None, access_log=False, lifespan="off",
+        app = build_app(workspace, engine)
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off",
                                 server_header=False, date_header=True, ws="none", timeout_keep_alive=KEEP_ALIVE_S,
                                 timeout_graceful_shutdown=DRAIN_S, backlog=2048)
-        _Server(config, lambda: on_ready(url)).run(sockets=[listening])
+        _Server(config, app, lambda: on_ready(url)).run(sockets=[listening])
     finally:
         engine.stop()
         listening.close()
@@ -75,15 +83,27 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *,
 class _Server(uvicorn.Server):
     """uvicorn's, which says when it listens and does not raise the signal again once it has ended."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], object]) -> None:
+    def __init__(self, config: uvicorn.Config, app: guard.Guard, on_ready: Callable[[], object]) -> None:
         super().__init__(config)
-        self._on_ready = on_ready
+        self._app, self._on_ready = app, on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to take connections, then say so."""
         await super().startup(sockets=sockets)
         if self.started:
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what waits in the backlog or on its way in, each answer closing its connection; then end.
+
+        uvicorn alone resets a connection whose request it has not begun to read.
+        """
+        self._app.draining = True
+        begun, quiet = time.monotonic(), 0
+        while not self.force_exit and quiet < _QUIET_TICKS and time.monotonic() - begun < _LINGER_S:
+            await asyncio.sleep(_TICK_S)
+            quiet = 0 if self._app.in_flight else quiet + 1
+        await super().shutdown(sockets=sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -50,7 +50,7 @@ def reply(value: Mapping[str, object], status: int = 200, headers: Mapping[str, 
 
 def encode(value: object) -> bytes:
     """JSON bytes; floats that JSON can't hold become null (msgspec writes them so)."""
-    return msgspec.json.encode(value)
+    return msgspec.json.encode(value, enc_hook=_text)
 
 
 def told(problem: TrimtabError, *, protocol: str = "") -> Response:
@@ -71,6 +71,13 @@ def told(problem: TrimtabError, *, protocol: str = "") -> Response:
 def finite(value: float) -> float | None:
     """The number, or None where JSON has no word for it."""
     return value if math.isfinite(value) else None
+
+
+def _text(value: object) -> str:
+    """Digests are text of a class of their own."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError(f"{type(value).__name__} has no place in an answer")
 
 
 def _malformed(text: str) -> Malformed:

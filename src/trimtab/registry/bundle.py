@@ -163,16 +163,27 @@ class Bundle:
         return self.name or "the model"
 
     def _transformed(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """What the project's own transform makes of the rows, in the types that training saw."""
+        import polars as pl
+
+        from trimtab.data.readers import from_frame
+
         assert self.transform is not None
         known = [column.name for column in self.contract.features if column.name in frame.columns]
         try:
             made = self.transform(frame.select(known))
+            if isinstance(made, pl.LazyFrame):
+                made = made.collect()
         except Exception as problem:
             raise UsageError(f"{self._who}: its features transform {self.facts.get('transform')} raised "
                              f"{type(problem).__name__}: {str(problem)[:200]}") from problem
-        if made.height != frame.height:
-            raise UsageError(f"{self._who}: its features transform made {made.height} rows of {frame.height}")
-        return made
+        if not isinstance(made, pl.DataFrame) or made.height != frame.height:
+            raise UsageError(f"{self._who}: its features transform made no frame of {frame.height} rows, as it did in "
+                             "training")
+        if gone := [column.name for column in self._seen.features if column.name not in made.columns]:
+            raise UsageError(f"{self._who}: its features transform did not make {', '.join(gone[:5])}, which the model "
+                             "was trained with")
+        return from_frame(made, source="features transform").frame
 
     def _answer(self, X: Any) -> Prediction:
         if not self.classes:

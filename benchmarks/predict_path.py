@@ -1,8 +1,8 @@
 """What does one prediction cost through trimtab, against the estimator's own predict?
 
 One row of ten columns, in this process, one thread: the estimator's `predict` (or `predict_proba`) on a ready matrix,
-`Bundle.predict` on the same matrix, and `Bundle.predict_rows` on a JSON row, which also checks the contract and encodes.
-The three take turns within one run; each figure is the median of all turns. One JSON object a line.
+`Bundle.predict` on the same matrix, and `Bundle.predict_rows` on a JSON row, which also checks the contract and
+encodes. The three take turns within one run; each figure is the median of all turns. One JSON object a line.
 
     python benchmarks/predict_path.py
 """

@@ -31,9 +31,9 @@ from trimtab.pipeline.model import CandidateResult, Learnable, Split, TrainRepor
 from trimtab.pipeline.train import metric_of
 from trimtab.pipeline.training import train_one
 from trimtab.project import registering
+from trimtab.project.files import CONTRACT, TOML, find_root
 from trimtab.project.handles import ModelVersion
-from trimtab.project.initialise import CONTRACT, TOML
-from trimtab.project.project import Project, find_root
+from trimtab.project.project import Project
 from trimtab.project.watching import as_frame
 from trimtab.registry.bundle import decode
 from trimtab.store.blobs import put_bytes

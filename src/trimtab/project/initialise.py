@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -21,13 +20,13 @@ from trimtab.data.lookup import resolve_target
 from trimtab.data.quality import Finding
 from trimtab.data.readers import read_table
 from trimtab.data.table import BadRow, Table, without_missing_target
-from trimtab.errors import Conflict, StoreUnreachable
+from trimtab.errors import Conflict
 from trimtab.names import check_name
+from trimtab.project.files import CONTRACT, TOML, write_text
 
 if TYPE_CHECKING:
     from trimtab.workspace import Workspace
 
-TOML, CONTRACT = "trimtab.toml", "contract.toml"
 _SAYS_NOTHING = {"data", "dataset", "train", "training", "input", "table", "frame", "df"}
 
 
@@ -119,19 +118,6 @@ def model_name(source: Any, target: str) -> str:
         if name:
             return name
     return "model"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file wholly or not at all. Raises StoreUnreachable."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        with temporary.open("w", encoding="utf-8") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temporary, path)
-    except OSError as problem:
-        raise StoreUnreachable(f"{path.name} can't be written: {problem.strerror}") from problem
 
 
 def _kept(source: Any, table: Table, root: Path, model: str) -> tuple[Any, tuple[str, ...]]:

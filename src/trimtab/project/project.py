@@ -17,7 +17,8 @@ from trimtab.config import ProjectConfig
 from trimtab.data import contract_toml
 from trimtab.data.contract import Column, Contract
 from trimtab.errors import ConfigInvalid, NotFound
-from trimtab.project.initialise import CONTRACT, TOML, initialise, write_text
+from trimtab.project.files import CONTRACT, TOML, find_root, write_text
+from trimtab.project.initialise import initialise
 from trimtab.workspace import Workspace, locate
 
 if TYPE_CHECKING:
@@ -33,12 +34,6 @@ if TYPE_CHECKING:
     from trimtab.project.handles import ModelVersion
     from trimtab.project.judging import Judged
     from trimtab.project.training import TrainRun
-
-
-def find_root(start: Path | None = None) -> Path | None:
-    """The nearest folder with a trimtab.toml: `start` (default: the current one) or one above it."""
-    here = (start or Path.cwd()).resolve()
-    return next((folder for folder in (here, *here.parents) if (folder / TOML).is_file()), None)
 
 
 def open_project(source: Any = None, *, workspace: str | Path | None = None, **options: Any) -> Project:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import CheckFailed
-from trimtab.project.initialise import TOML, Initialised, initialise
+from trimtab.project.files import TOML
+from trimtab.project.initialise import Initialised, initialise
 from trimtab.project.judging import Judged
 from trimtab.project.project import Project
 from trimtab.project.training import TrainRun

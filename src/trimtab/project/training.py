@@ -12,7 +12,7 @@ from trimtab.pipeline import artifacts, report
 from trimtab.pipeline.budget import OnProgress
 from trimtab.pipeline.model import CandidateResult, TrainReport
 from trimtab.pipeline.prepare import Prepared
-from trimtab.project.initialise import write_text
+from trimtab.project.files import write_text
 
 if TYPE_CHECKING:
     from trimtab.project.handles import ModelVersion

@@ -40,7 +40,8 @@ class Call:
 
     def project(self, *, create: bool = True) -> Project:
         """The project of the current folder (its trimtab.toml, looked for upwards) on this call's workspace."""
-        from trimtab.project.project import Project, find_root
+        from trimtab.project.files import find_root
+        from trimtab.project.project import Project
 
         root = find_root()
         if root is None:
@@ -52,7 +53,7 @@ class Call:
         if named:
             return named.split("@")[0]
         from trimtab import config
-        from trimtab.project.project import find_root
+        from trimtab.project.files import find_root
 
         root = find_root()
         if root is not None:

@@ -13,6 +13,6 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.2, random_
 model = LinearRegression().fit(X_train, y_train)
 print("MSE:", mean_squared_error(y_test, model.predict(X_test)))
 
-version = trimtab.register("risk", model, train=(X_train, y_train), test=(X_test, y_test))  # not model.save(…)
-version.deploy()                                                    # `trimtab serve` now answers with it
-print(trimtab.open("data.csv").monitor(X_test, y_test))             # inputs, outputs and error against training
+version = trimtab.register("risk", model, train=(X_train, y_train), test=(X_test, y_test))     # not model.save(…)
+version.deploy()                                                           # `trimtab serve` now answers with it
+print(trimtab.open("data.csv", name="risk").monitor(X_test, y_test))       # these rows against the training data

@@ -1,4 +1,4 @@
-"""`python -m trimtab` is the command line."""
+"""What runs when somebody types `python -m trimtab`?  The command line."""
 
 from trimtab.doors.cli.main import main
 

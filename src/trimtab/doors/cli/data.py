@@ -190,10 +190,10 @@ def _source(source: Path | None, sql: str | None, url: str | None) -> Any:
 
 
 def split_by(text: str, test: float, seed: int) -> Any:
+    """`--split`, `--test` and `--seed` as the configuration has them. Raises UsageError."""
     from trimtab.config import SplitBy
     from trimtab.errors import UsageError
 
-    """`--split`, `--test` and `--seed` as the configuration has them. Raises UsageError."""
     kind, _, column = text.partition(":")
     if not 0 < test < 1:
         raise UsageError(f"--test {test} must lie between 0 and 1, e.g. 0.2")

@@ -1,4 +1,4 @@
-"""run, demo: the whole way in one command."""
+"""run, demo: how is the whole way gone in one command?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""train, evaluate, why: from a project to a judged candidate and a registered version."""
+"""train, evaluate, why: how does a project come to a judged candidate and a registered version?"""
 
 from __future__ import annotations
 

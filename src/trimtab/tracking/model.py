@@ -24,7 +24,7 @@ class Run:
     ended_at: str | None = None
     by: str = ""
     inputs: dict[str, str] = field(default_factory=dict)      # name → digest
-    outputs: dict[str, str] = field(default_factory=dict)     # name → digest of a blob
+    outputs: dict[str, Digest] = field(default_factory=dict)  # name → digest of a blob
     params: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float | None] = field(default_factory=dict)   # the newest value of each
     tags: dict[str, str] = field(default_factory=dict)

@@ -131,7 +131,8 @@ def _load(conn: Connection, ids: Iterable[str]) -> tuple[Run, ...]:
         assert isinstance(outputs, dict)
         found[row.id] = Run(
             id=row.id, kind=row.kind, model=row.model, parent=row.parent, status=row.status,
-            started_at=row.started_at, ended_at=row.ended_at, by=row.by, inputs=inputs, outputs=outputs,
+            started_at=row.started_at, ended_at=row.ended_at, by=row.by, inputs=inputs,
+            outputs={name: Digest(digest) for name, digest in outputs.items()},
             params=pairs.get(row.id, {}).get("params", {}), tags=pairs.get(row.id, {}).get("tags", {}),
             metrics=metrics.get(row.id, {}), digest=Digest(row.digest) if row.digest else None)
     return tuple(found[run_id] for run_id in wanted if run_id in found)

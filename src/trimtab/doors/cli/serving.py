@@ -1,4 +1,4 @@
-"""deploy, promote, rollback, status, serve, predict: what answers in production."""
+"""deploy, promote, rollback, status, serve, predict: what answers in production, and how is that changed?"""
 
 from __future__ import annotations
 
@@ -150,8 +150,8 @@ def _cells(row: ModelStatus) -> list[str]:
     quality = "not evaluated" if row.champion else ""
     if metric is not None:
         name, found = metric
-        quality = f"test {name.upper().replace('_', ' ')} {screen.number(found['value'])} " \
-                  f"[{screen.number(found['low'])}, {screen.number(found['high'])}]"
+        bounds = f"[{screen.number(found['low'])}, {screen.number(found['high'])}]"
+        quality = f"test {name.upper().replace('_', ' ')} {screen.number(found['value'])} {bounds}"
     newest = f"newest v{row.newest.number}" if row.newest else "all deleted"
     return [row.model, live, since, quality, newest]
 

@@ -13,7 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trimtab.data.contract import Contract, Role
-from trimtab.data.moments import DAY_US, days
+from trimtab.data.encode import days_of
+from trimtab.data.moments import days
 from trimtab.data.rules import CHECKED, ColumnRules, Rule, RuleKind, Violation, compile_rules, unknown, violation
 from trimtab.errors import ContractViolation
 
@@ -143,7 +144,7 @@ def _comparable(column: ColumnRules, kind: pl.DataType, present: pl.Expr, frame:
         return present if kind == pl.Boolean else None
     if column.type == "datetime":
         if kind == pl.Date or isinstance(kind, pl.Datetime):
-            return present.cast(pl.Datetime("us")).dt.timestamp("us").cast(pl.Float64) / float(DAY_US)
+            return pl.lit(pl.Series(days_of(frame[column.name]), nan_to_null=True))
         if kind == pl.String:
             texts = frame[column.name].unique().drop_nulls()
             moments = pl.Series([days(text) for text in texts], dtype=pl.Float64)

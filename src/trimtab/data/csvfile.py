@@ -101,8 +101,8 @@ def _header(name: str, data: bytes, delimiter: str) -> tuple[list[str], int]:
     try:
         header = next((record for record in reader if any(cell.strip() for cell in record)), [])
     except csv.Error as error:
-        raise DataUnreadable(f"{name}, line {reader.line_num}: the header can't be read ({error}). "
-                             "Check its quotes.") from None
+        what = "a quote in it opens and never closes" if "unexpected end" in str(error) else _quotes(str(error))
+        raise DataUnreadable(f"{name}: the header can't be read: {what}. Check its quotes.") from None
     if not header:
         raise DataUnreadable(f"{name} holds only empty cells: no header and no rows.")
     names = [cell.strip() for cell in header]

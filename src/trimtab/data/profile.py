@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trimtab.data.contract import Column, Contract
-from trimtab.data.moments import DAY_US
+from trimtab.data.encode import days_of
 from trimtab.errors import Malformed
 from trimtab.sketch.column import CategorySketch, NumericSketch, column_from_json
 
@@ -62,5 +62,5 @@ def from_json(stored: object) -> dict[str, Sketch]:
 def _floats(values: pl.Series) -> NDArray[np.float64]:
     """float64 with NaN for missing; moments as days."""
     if isinstance(values.dtype, pl.Datetime):
-        values = values.dt.timestamp("us").cast(pl.Float64) / float(DAY_US)
+        return days_of(values)
     return values.cast(pl.Float64).fill_null(float("nan")).to_numpy()

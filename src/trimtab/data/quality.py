@@ -151,6 +151,10 @@ def _leaks(sample: pl.DataFrame, said: str, columns: list[Column]) -> list[Findi
             what = f"explains {_percent(share)} of the variance of" if numeric else f"tells {_percent(share)} of"
             found.append(Finding(column=column.name, kind="leak", text=f"alone {what} the target {goal.name}{said}: "
                                  "is it known before the prediction is needed?"))
+        elif (auc := _auc(values, target)) is not None and max(auc, 1 - auc) >= NEAR_ONE:
+            found.append(Finding(column=column.name, kind="leak", text="alone separates the classes of the target "
+                                 f"{goal.name} (AUC {max(auc, 1 - auc):.4f}{said}): is it known before the prediction "
+                                 "is needed?"))
     return found
 
 
@@ -176,6 +180,20 @@ def _explained(values: pl.Series, target: pl.Series) -> float | None:
         return None
     truth, guess = judged["y"].to_numpy(), judged["guess"].to_numpy()
     return float(1 - ((truth - guess) ** 2).mean() / truth.var())
+
+
+def _auc(values: pl.Series, target: pl.Series) -> float | None:
+    """Area under the ROC curve of a number by itself, for two classes (rank sum, ties count half)."""
+    if not values.dtype.is_numeric() or target.drop_nulls().n_unique() != 2:
+        return None
+    both = pl.DataFrame({"x": values.cast(pl.Float64).rank("average"), "y": target}).drop_nulls()
+    first = both["y"].sort().head(1).implode()
+    ranks, ones = both["x"].rank("average").to_numpy(), ~both["y"].is_in(first).to_numpy()
+    positive = int(ones.sum())
+    negative = len(ranks) - positive
+    if min(positive, negative) < _FEWEST // 2:
+        return None
+    return float((ranks[ones].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
 def _told(values: pl.Series, target: pl.Series) -> float | None:
@@ -206,7 +224,7 @@ def _twins(frame: pl.DataFrame, sample: pl.DataFrame, said: str, features: list[
     floats = [pl.col(name).cast(pl.Float64) for name in numbers]
     matrix = sample.select(one.fill_null(one.mean()) for one in floats)
     values = matrix.to_numpy()
-    keep = np.isfinite(values).all(axis=0) & (values.std(axis=0) > 0) if values.size else np.zeros(0, dtype=bool)
+    keep = np.isfinite(values).all(axis=0)
     numbers = [name for name, kept in zip(numbers, keep, strict=True) if kept]
     if len(numbers) >= 2 and sample.height >= _FEWEST:
         like = np.abs(np.corrcoef(values[:, keep], rowvar=False))

@@ -54,7 +54,7 @@ class Bundle:
     contract: Contract
     facts: Mapping[str, Any]
     estimator: Any
-    transform: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+    transform: Callable[[pl.DataFrame], object] | None = None    # code of the project: gives a frame, as it should
     name: str = ""
     number: int = 0
     digest: str = ""
@@ -171,7 +171,7 @@ class Bundle:
         assert self.transform is not None
         known = [column.name for column in self.contract.features if column.name in frame.columns]
         try:
-            made = self.transform(frame.select(known))
+            made: object = self.transform(frame.select(known))
             if isinstance(made, pl.LazyFrame):
                 made = made.collect()
         except Exception as problem:
@@ -239,7 +239,7 @@ def load_bundle(versions: Versions, version: Version, *, trusted: Iterable[str] 
     transform = version_code.function(str(reference), code, version.name) if reference else None
     contract = parse(versions.read(version, "contract.toml").decode())
     return Bundle(contract=contract, facts=version.facts, estimator=estimator,
-                  transform=cast("Callable[[pl.DataFrame], pl.DataFrame] | None", transform), name=version.name,
+                  transform=cast("Callable[[pl.DataFrame], object] | None", transform), name=version.name,
                   number=version.number, digest=version.digest,
                   warning=f"{version.name} was {warning}" if warning else "")
 

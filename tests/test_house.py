@@ -31,9 +31,7 @@ OUTERMOST = frozenset({
     "src/trimtab/pipeline/fitting.py: fitted",
     "src/trimtab/registry/bundle.py: _transformed",
     "src/trimtab/registry/version_code.py: function",
-    "src/trimtab/registry/version_code.py: function",
     "src/trimtab/serving/engine.py: _watch",
-    "src/trimtab/serving/engine.py: warm",
     "src/trimtab/serving/engine.py: warm",
     "src/trimtab/testing/database_exam.py: write",
 })

@@ -75,6 +75,8 @@ def _numbers(column: Column, frame: pl.DataFrame) -> NDArray[np.float64]:
                                 f"{', '.join(frame.columns[:8])}{', …' if frame.width > 8 else ''}")
     values = frame[column.name]
     kind = values.dtype
+    if kind.is_float() and column.type not in ("number", "integer"):
+        values = values.fill_nan(None)
     if values.null_count() == values.len():                # of any type: an empty column of a file is read as text
         return np.full(frame.height, np.nan)
     if kind.is_numeric() if column.type in ("number", "integer") else column.type == "boolean" and kind == pl.Boolean:

@@ -89,12 +89,12 @@ def test_kill_nine_at_random_moments(folder: Path, name: str) -> None:
     rng = random.Random(f"{SEED}-{name}")
     takes = finish(folder, *arguments, *(["probe"] if name == "evaluate" else []))
     if name == "deploy":
+        finish(folder, "evaluate", "--note", "a second version")
         takes = min(takes, finish(folder, "status"))                      # the same work, less the write
     killed = 0
     for number in range(KILLS):
         if name == "deploy":                                              # something to change each time
-            finish(folder, "evaluate", "--note", f"deploy {number}")
-            arguments = ["deploy", f"y@v{number + 2}"]
+            arguments = ["deploy", f"y@v{2 - number % 2}"]
         note = [f"kill {number}"] if name == "evaluate" else []
         process = command(folder, *arguments, *note)
         time.sleep(rng.uniform(0.15, 1.0) * takes)

@@ -12,6 +12,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,9 +57,8 @@ def backup(workspace: Workspace, file: Path) -> Kept:
     try:
         with tempfile.TemporaryDirectory() as scratch, os.fdopen(handle, "wb") as out:
             tables = Path(scratch) / "trimtab.db"
-            copy = Database(f"sqlite:///{tables}")
-            rows = sum(copy_database(workspace.db, copy).values())
-            copy.close()
+            with closing(Database(f"sqlite:///{tables}")) as copy:
+                rows = sum(copy_database(workspace.db, copy).values())
             blobs = _write_tar(out, workspace, tables)
             out.flush()
             os.fsync(out.fileno())
@@ -88,9 +88,8 @@ def restore(file: Path, folder: Path, *, database: str | None = None) -> Kept:
         with Workspace(scratch, tables) as restored:
             seq = restored.journal.verify().seq
             if database is not None:
-                target = Database(database)
-                rows = sum(copy_database(tables, target).values())
-                target.close()
+                with closing(Database(database)) as target:
+                    rows = sum(copy_database(tables, target).values())
         if database is not None:
             for left in scratch.glob("trimtab.db*"):
                 left.unlink()

@@ -13,6 +13,7 @@ In expected output, a line `…` stands for any number of lines, and `…` insid
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def steps_of(block: Block) -> list[Step]:
-    """The commands of a console block; a command goes on where its line ends with a backslash."""
+    """The commands of a console block; one goes on where a line ends with a backslash or inside quotes."""
     steps: list[tuple[str, list[str]]] = []
     going_on = False
     for line in block.text.splitlines():
@@ -82,8 +83,16 @@ def steps_of(block: Block) -> list[Step]:
             steps[-1][1].append(line)
         else:
             raise AssertionError(f"line {block.line}: a console block begins with a command, '$ …'")
-        going_on = steps[-1][0].endswith("\\")
+        going_on = not steps[-1][1] and _unfinished(steps[-1][0])
     return [Step(command=command, expected=tuple(expected)) for command, expected in steps]
+
+
+def _unfinished(command: str) -> bool:
+    try:
+        shlex.split(command)
+    except ValueError:                                 # a quote is open
+        return True
+    return command.endswith("\\")
 
 
 _MASKS = [

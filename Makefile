@@ -10,7 +10,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 WORKERS ?= 2
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet --no-input
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) -q
 
 # An environment is current when its stamp carries the hash of the lock, of pyproject.toml and of this folder's place.

@@ -155,6 +155,7 @@ def test_a_features_transform_comes_from_the_version_and_not_from_the_folder(
     """Two versions with different code under one module name live side by side; what lies about is not imported."""
     import sys
 
+    monkeypatch.delitem(sys.modules, "features", raising=False)       # another test's project may have had one
     (tmp_path / "features.py").write_text("raise SystemExit('the wrong file')\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -120,6 +120,20 @@ def test_an_example_runs_from_data_to_a_live_version(name: str, tmp_path: Path) 
     assert answer["metrics"]
 
 
+def test_the_first_number_is_the_one_that_the_ten_line_script_prints(tmp_path: Path) -> None:
+    """The split is scikit-learn's, and `linear` is plain least squares: the same test MSE to rounding."""
+    from sklearn.datasets import load_diabetes
+    from sklearn.linear_model import LinearRegression
+    from sklearn.metrics import mean_squared_error
+    from sklearn.model_selection import train_test_split
+
+    X, y = load_diabetes(return_X_y=True, scaled=False)
+    X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.2, random_state=42)
+    by_hand = mean_squared_error(y_test, LinearRegression().fit(X_train, y_train).predict(X_test))
+    ours = trimtab(laid_out("diabetes", tmp_path), "run", "data.csv")["candidates"]["linear"]["test"]["mse"]
+    assert ours == pytest.approx(by_hand, rel=1e-9)
+
+
 def test_the_ten_line_script_saves_deploys_and_monitors(tmp_path: Path) -> None:
     """The script that everyone starts with runs beside any numeric data.csv; its MSE is scikit-learn's own."""
     folder = laid_out("diabetes", tmp_path)

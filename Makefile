@@ -22,7 +22,7 @@ DEV    := $(VENV)/.dev-$(call key,requirements-dev.lock)
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-full lint docs lock bench clean
+.PHONY: help demo test test-full postgres lint docs lock bench clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -30,11 +30,14 @@ help: ## what can be made
 demo: $(CORE) ## set up .venv and play the main job on real data, in a folder that is removed again
 	@$(BIN)/trimtab demo
 
-test: lint ## lint, then every test of the fast lane (SQLite, and PostgreSQL where it is installed)
+test: lint postgres ## lint, then every test of the fast lane, on SQLite and on PostgreSQL (installed if we may)
 	@$(PYTEST) -m "not slow and not full"
 
-test-full: $(DEV) ## the tests that `make test` leaves out: those marked slow or full
+test-full: $(DEV) postgres ## the tests that `make test` leaves out: those marked slow or full
 	@$(PYTEST) -m "slow or full" || { code=$$?; [ $$code -eq 5 ] || exit $$code; }
+
+postgres:
+	@tools/postgres.sh || test "$$TRIMTAB_REQUIRE_POSTGRES" != 1
 
 lint: $(DEV) ## ruff, mypy --strict for Python 3.11 and 3.13, the rows of rooms (import-linter)
 	@$(BIN)/ruff check --quiet .

@@ -91,6 +91,7 @@ def test_a_rendered_file_reads_back_as_it_was_meant(name: str, data: str, target
     assert read.model.owner == 'Ann "A" 王'
 
 
-@pytest.mark.parametrize(("text", "size"), [("2GiB", 2 << 30), ("500MB", 500_000_000), ("1.5 GiB", 3 << 29), ("100", 100)])
+@pytest.mark.parametrize(("text", "size"), [
+    ("2GiB", 2 << 30), ("500MB", 500_000_000), ("1.5 GiB", 3 << 29), ("100", 100)])
 def test_memory_is_read_with_its_unit(text: str, size: int) -> None:
     assert config.Budget(memory=text).memory_bytes == size

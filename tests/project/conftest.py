@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.cli.conftest import write_linear
 from tests.conftest import database_url
+
 from trimtab.project import story
 from trimtab.project.project import Project
 from trimtab.workspace import Workspace

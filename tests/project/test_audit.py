@@ -29,7 +29,7 @@ def test_an_untouched_workspace_verifies(live: Project) -> None:
 
 def test_a_live_version_that_was_switched_in_the_table_is_found(live: Project) -> None:
     change(live, rollouts.update().values(version=1, endpoint="elsewhere"))
-    with pytest.raises(JournalBroken, match="endpoint .* of y"):
+    with pytest.raises(JournalBroken, match=r"endpoint .* of y"):
         audit.verify(live.workspace)
 
 

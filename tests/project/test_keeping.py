@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 
 import pytest
-
 from tests.conftest import PostgresServer
+
 from trimtab.errors import Conflict, TrimtabError, UsageError
 from trimtab.project import audit, keeping
 from trimtab.project.project import Project

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,11 @@ from trimtab.workspace import Workspace
 
 
 @pytest.fixture
-def ws(db: Database, tmp_path: Path) -> Iterator[Workspace]:
+def ws(db: Database, tmp_path: Path) -> Workspace:
     workspace = Workspace(tmp_path / "ws", db, now=FixedClock(), actor="ann")
     for number in range(1, 4):
         register(workspace, f"weights {number}".encode())
-    yield workspace
+    return workspace
 
 
 def register(ws: Workspace, weights: bytes, gates: GateVerdict = "passed") -> int:

@@ -80,7 +80,7 @@ def test_a_cut_tail_is_found_also_when_the_head_is_cut_with_it(trail: Journal, d
         conn.execute(journal_head.update().values(seq=last.seq, hash=last.hash))
     with pytest.raises(SignatureInvalid):
         trail.verify()
-    with pytest.raises(TrimtabError):              # and one who replays an old signed head meets the copy kept elsewhere
+    with pytest.raises(TrimtabError):       # and one who replays an old signed head meets the copy kept elsewhere
         trail.verify(expected=kept)
 
 

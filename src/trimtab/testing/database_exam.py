@@ -1,7 +1,7 @@
 """Does a database keep what `store.db.Database` promises?  The published exam that every backend sits.
 
-Subclass it in a test module with a `db` fixture that gives a fresh, migrated `Database`, and an `other` fixture that opens
-the same one again where the backend is shared between processes (else None).
+Subclass it in a test module with a `db` fixture that gives a fresh, migrated `Database`, and an `other` fixture that
+opens the same one again where the backend is shared between processes (else None).
 """
 
 from __future__ import annotations

@@ -12,19 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from trimtab.data.contract import Column, Contract
+from trimtab.monitor.windows import Sketch, sketch_like
 from trimtab.sketch import distances
-from trimtab.sketch.column import CategorySketch, NumericSketch
+from trimtab.sketch.column import NumericSketch
 from trimtab.stats.interval import Interval
 
 if TYPE_CHECKING:
     import polars as pl
 
     from trimtab.data.check import CheckReport
-
-Sketch = NumericSketch | CategorySketch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,16 +91,6 @@ def movements(contract: Contract, baseline: Mapping[str, Sketch], frame: pl.Data
     found = [_moved(column, baseline[column.name], frame) for column in contract.features
              if column.name in baseline and column.name in frame.columns]
     return tuple(sorted(found, key=lambda one: (-one.psi if math.isfinite(one.psi) else 1.0, one.column)))
-
-
-def sketch_like(column: Column, before: Sketch, values: pl.Series) -> Sketch:
-    """A sketch of `values` over the same bins or categories as `before`."""
-    from trimtab.data.encode import encode
-
-    if isinstance(before, CategorySketch):
-        return CategorySketch.of(values.cast(str).to_list(), before.categories.names)
-    matrix = encode(Contract(columns=(column,)), values.to_frame())
-    return NumericSketch.of(np.ascontiguousarray(matrix[:, 0]), before.edges)
 
 
 def summary(report: CheckReport) -> tuple[int, tuple[str, ...]]:

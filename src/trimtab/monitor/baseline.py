@@ -1,0 +1,140 @@
+"""What is normal for the version that serves?  Its own training data, its own answers, its own errors.
+
+The baseline belongs to the version: a promotion brings another one, and nothing that the old one called drift goes on.
+Read from what the registry stored; the version is not loaded and nothing is predicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trimtab.canon import Digest
+from trimtab.data import contract_toml
+from trimtab.data.contract import Contract
+from trimtab.errors import CheckFailed
+from trimtab.monitor.bets import design_effect
+from trimtab.monitor.harm import Risk
+from trimtab.monitor.windows import PREDICTION, Sketch, numbers
+from trimtab.registry.scored import LEAST_ROWS, Scored, stored
+from trimtab.sketch.column import CategorySketch, NumericSketch
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from trimtab.data.versions import Datasets
+    from trimtab.registry.model import Version
+    from trimtab.registry.versions import Versions
+
+_NEWEST = 200_000                              # rows that the design effects are computed from
+_BLOCKS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What a version's windows are compared with.
+
+    columns: a sketch a feature, and `PREDICTION` of its answers on held-out rows. effects: design effects by column (1
+    where rows are independent, or their order in time is not known). risk: of the held-out losses, or None where they
+    can't be had. score: the metric's {value, low, high} when the version was judged.
+    """
+
+    contract: Contract
+    columns: Mapping[str, Sketch]
+    task: str = "regression"
+    classes: tuple[Any, ...] = ()
+    threshold: float | None = None
+    metric: str = "mse"
+    score: Mapping[str, float] | None = None
+    effects: Mapping[str, float] = field(default_factory=dict)
+    risk: Risk | None = None
+    notes: tuple[str, ...] = ()                # what can't be watched, and why
+
+    @property
+    def categorical_answers(self) -> bool:
+        """Are the answers counted as labels (more than two classes, or no probabilities)?"""
+        return isinstance(self.columns.get(PREDICTION), CategorySketch)
+
+
+def baseline_of(versions: Versions, datasets: Datasets, version: Version) -> Baseline:
+    """The baseline of a version. Raises NotFound, BlobMissing, DigestMismatch where its data's profile is not there."""
+    contract = contract_toml.parse(versions.read(version, "contract.toml").decode())
+    dataset = Digest(str(versions.ingredient(version, "data")["dataset"]))
+    profile = datasets.profile(dataset)
+    columns: dict[str, Sketch] = {column.name: profile[column.name] for column in contract.features
+                                  if column.name in profile}
+    task = str(version.facts.get("task", "regression"))
+    evaluation: Any = versions.evaluation(version) or {}
+    notes: list[str] = []
+    risk: Risk | None = None
+    try:
+        scored = stored(versions, version)
+    except CheckFailed as problem:
+        notes.append(f"neither answers nor errors are compared with the evaluation: {problem}")
+    else:
+        if len(scored.rows) < LEAST_ROWS:
+            notes.append(f"{len(scored.rows)} held-out rows are too few to compare answers and errors with")
+        else:
+            columns[PREDICTION] = _answers(scored, task)
+            risk = Risk.of(_losses(scored, task))
+    timed = next((column.name for column in contract.columns if column.role == "time"), None)
+    effects = {} if timed is None else design_effects(datasets.load(dataset), contract, columns, timed)
+    classes: Any = version.facts.get("classes") or ()
+    threshold: Any = version.facts.get("threshold")
+    metric = str(evaluation.get("metric") or ("mse" if task == "regression" else "log_loss"))
+    return Baseline(contract=contract, columns=columns, task=task, classes=tuple(classes),
+                    threshold=None if threshold is None else float(threshold), metric=metric, risk=risk,
+                    score=evaluation.get("test", {}).get("metrics", {}).get(metric), effects=effects,
+                    notes=tuple(notes))
+
+
+def design_effects(frame: pl.DataFrame, contract: Contract, columns: Mapping[str, Sketch],
+                   time: str) -> dict[str, float]:
+    """For each numeric feature how dependent its rows are in the order of `time` (see `bets.design_effect`).
+
+    Blocks are a twentieth of the (newest 200,000) rows, so that what swings within one, as hours of a day do, counts as
+    noise. Fewer than 200 rows: none.
+    """
+    rows = frame.sort(time).tail(_NEWEST)
+    n = rows.height // _BLOCKS
+    if n < 10:
+        return {}
+    found = {}
+    for column in contract.features:
+        if not isinstance(columns.get(column.name), NumericSketch) or column.name not in rows.columns:
+            continue
+        values = numbers(column, rows[column.name])
+        known = np.sort(values[np.isfinite(values)])
+        if not len(known):
+            continue
+        rank = (np.searchsorted(known, values, "left") + np.searchsorted(known, values, "right")) / (2 * len(known))
+        rank[~np.isfinite(values)] = 0.5
+        blocks = rank[: n * _BLOCKS].reshape(_BLOCKS, n)
+        found[column.name] = max(design_effect(blocks), design_effect(np.abs(2 * blocks - 1)))
+    return found
+
+
+def _answers(scored: Scored, task: str) -> Sketch:
+    if task == "regression":
+        return NumericSketch.of(scored.predicted)
+    if len(scored.classes) == 2 and scored.proba is not None:
+        return NumericSketch.of(scored.proba[:, -1])
+    from trimtab.monitor.asked import word
+
+    names = [word(label) for label in scored.classes]
+    told = [names[int(code)] if np.isfinite(code) else None for code in scored.predicted]
+    return CategorySketch.of(told, names)
+
+
+def _losses(scored: Scored, task: str) -> Any:
+    from trimtab.stats.losses import row_losses
+
+    if task == "regression":
+        return row_losses("regression", scored.y, scored.predicted)
+    known = np.isfinite(scored.y)
+    if scored.proba is None:
+        return (scored.y != scored.predicted)[known].astype(np.float64)
+    return row_losses(task, scored.y[known].astype(np.int64), scored.proba[known])  # type: ignore[arg-type]

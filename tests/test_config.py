@@ -35,6 +35,15 @@ WRONG = [
     ('[model]\nname = "a/b"\ndata = "x"\n', "'a/b' can't name the model"),
     ('[model]\nname = "../up"\ndata = "x"\n', "can't name the model"),
     ('[model]\nname = ""\ndata = "x"\n', "can't name the model"),
+    (GOOD + "[monitor]\nfalse_alarms_per_year = 0\n", "monitor.false_alarms_per_year = 0 must be more than 0"),
+    (GOOD + '[monitor]\nignore_below = "0.1"\n', "monitor.ignore_below = '0.1' is not a number of standard deviations"),
+    (GOOD + "[monitor]\nwindow = 1\n", "monitor.window = 1 rows must lie in 20"),
+    (GOOD + '[monitor]\nevery = "often"\n', "monitor.every = 'often' is not a duration"),
+    (GOOD + '[monitor]\nevery = "0d"\n', "monitor.every = '0d' is not a duration"),
+    (GOOD + '[monitor]\nlabels = { joins = "id" }\n',
+     "unknown key 'joins' in [monitor.labels]; did you mean 'join'?"),
+    (GOOD + '[monitor]\nlabels = { expected_lag = "2" }\n', "monitor.labels.expected_lag = '2' is not a duration"),
+    (GOOD + '[monitor]\non_drift = "panic"\n', "monitor.on_drift: invalid enum value 'panic'"),
     (GOOD + "[train]\nfolds = 1\n", "train.folds = 1 must be at least 2"),
     (GOOD + "[train]\nthreads = 0\n", "train.threads = 0"),
     (GOOD + '[train]\ncandidates = "linear"\n', "train.candidates: expected array, got str"),
@@ -95,3 +104,13 @@ def test_a_rendered_file_reads_back_as_it_was_meant(name: str, data: str, target
     ("2GiB", 2 << 30), ("500MB", 500_000_000), ("1.5 GiB", 3 << 29), ("100", 100)])
 def test_memory_is_read_with_its_unit(text: str, size: int) -> None:
     assert config.Budget(memory=text).memory_bytes == size
+
+
+def test_monitoring_has_defaults_that_a_reader_can_check() -> None:
+    """One false alarm a year over all columns, windows of 1,000 rows or a day, a tenth of an sd ignored."""
+    monitor = config.parse(GOOD, root=Path()).monitor
+    assert (monitor.false_alarms_per_year, monitor.window, monitor.on_drift) == (1.0, 1000, "notify")
+    assert (monitor.ignore_below_sd, monitor.every_s, monitor.labels.lag_s) == (0.1, 86_400.0, 7 * 86_400.0)
+    said = config.parse(GOOD + '[monitor]\nevery = "6h"\nignore_below = "0.25 sd"\n'
+                        'labels = { join = "id", expected_lag = "2d" }\non_drift = "retrain"\n', root=Path()).monitor
+    assert (said.every_s, said.ignore_below_sd, said.labels.join, said.labels.lag_s) == (21_600, 0.25, "id", 172_800)

@@ -23,6 +23,9 @@ from trimtab.names import check_name
 Task = Literal["regression", "binary", "multiclass"]
 _SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 _MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?I?)B?\s*", re.IGNORECASE)
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)\s*", re.IGNORECASE)
+_SDS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*sd\s*", re.IGNORECASE)
 _PYTHON_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 REGRESSION_CANDIDATES = ("linear", "ridge", "kernel_ridge", "svr", "hgb")
@@ -113,6 +116,42 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cost_false_positive: float = 1.0
 
 
+class Labels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[monitor] labels`: how late truths find their predictions. `join` names a column of role id."""
+
+    join: str | None = None
+    expected_lag: str = "7d"
+
+    @property
+    def lag_s(self) -> float:
+        """`expected_lag` in seconds."""
+        return seconds(self.expected_lag)
+
+
+class Monitor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[monitor]`: what is watched, how often it may alarm without cause, and what follows."""
+
+    false_alarms_per_year: float = 1.0
+    ignore_below: str = "0.1 sd"
+    window: int = 1000
+    every: str = "1d"
+    labels: Labels = Labels()
+    on_drift: Literal["notify", "propose", "retrain"] = "notify"
+
+    @property
+    def ignore_below_sd(self) -> float:
+        """`ignore_below` as a number of standard deviations of the training data."""
+        match = _SDS.fullmatch(self.ignore_below)
+        if match is None:
+            raise ValueError(self.ignore_below)
+        return float(match[1])
+
+    @property
+    def every_s(self) -> float:
+        """`every` in seconds."""
+        return seconds(self.every)
+
+
 class Gates(msgspec.Struct, frozen=True, kw_only=True):
     """`[gates]`: what a version must show before it may serve."""
 
@@ -129,6 +168,7 @@ class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     features: dict[str, FeatureRule] = {}
     gates: Gates = Gates()
     decision: Decision = Decision()
+    monitor: Monitor = Monitor()
     root: Path = Path()
     text: str = ""
 
@@ -144,6 +184,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     features: dict[str, Any] = {}
     gates: dict[str, Any] = {}
     decision: Decision = Decision()
+    monitor: Monitor = Monitor()
 
 
 def load(path: Path) -> ProjectConfig:
@@ -170,7 +211,7 @@ def parse(text: str, *, root: Path, name: str = "trimtab.toml") -> ProjectConfig
     file = _convert(raw, _File, name, "")
     gates = dict(file.gates)
     config = ProjectConfig(
-        model=file.model, train=file.train, decision=file.decision, root=root, text=text,
+        model=file.model, train=file.train, decision=file.decision, monitor=file.monitor, root=root, text=text,
         features={column: _convert(rule, FeatureRule, name, f"features.{column}")
                   for column, rule in file.features.items()},
         gates=Gates(
@@ -244,7 +285,7 @@ _MISSING = re.compile(r"Object missing required field `([^`]*)`(?: - at `\$\.?(.
 _OTHER = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 _TABLES: dict[str, type[msgspec.Struct]] = {
     "": _File, "model": Model, "model.split": SplitBy, "model.data": SqlSource, "train": Train, "train.budget": Budget,
-    "decision": Decision, "gates.beats": Beats,
+    "decision": Decision, "gates.beats": Beats, "monitor": Monitor, "monitor.labels": Labels,
 }
 
 
@@ -289,11 +330,39 @@ def _check(config: ProjectConfig, name: str) -> None:
     for wrong, sentence in problems:
         if wrong:
             raise ConfigInvalid(f"{name}: {sentence}")
+    _check_monitor(config.monitor, name)
     try:
         _memory(train.budget.memory)
     except ValueError:
         raise ConfigInvalid(f"{name}: train.budget.memory = {train.budget.memory!r} is not a size; write it as "
                             "\"2GiB\" or \"500MB\"") from None
+
+
+def _check_monitor(monitor: Monitor, name: str) -> None:
+    if not 0 < monitor.false_alarms_per_year <= 1e6:
+        raise ConfigInvalid(f"{name}: monitor.false_alarms_per_year = {monitor.false_alarms_per_year:g} must be more "
+                            "than 0: a monitor that never alarms without cause never alarms")
+    if not 20 <= monitor.window <= 1_000_000:
+        raise ConfigInvalid(f"{name}: monitor.window = {monitor.window} rows must lie in 20 … 1,000,000")
+    if not _SDS.fullmatch(monitor.ignore_below):
+        raise ConfigInvalid(f"{name}: monitor.ignore_below = {monitor.ignore_below!r} is not a number of standard "
+                            "deviations; write it as \"0.1 sd\"")
+    for key, text in (("every", monitor.every), ("labels.expected_lag", monitor.labels.expected_lag)):
+        if not _DURATION.fullmatch(text) or not seconds(text) > 0:
+            raise ConfigInvalid(f"{name}: monitor.{key} = {text!r} is not a duration; write it as \"1d\", \"6h\" or "
+                                "\"30min\"")
+
+
+def seconds(text: str) -> float:
+    """A duration in seconds. Raises ValueError.
+
+    >>> seconds("2d"), seconds("30min")
+    (172800.0, 1800.0)
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    return float(match[1]) * _SECONDS[match[2].lower()]
 
 
 def _memory(text: str) -> tuple[float, str]:

@@ -51,6 +51,7 @@ def test_two_windows_added_are_the_window_of_all_their_rows(one: Any, two: Any) 
 def test_a_stored_window_comes_back_as_it_was(world: Any) -> None:
     window = world.window(world.rows())
     assert Window.from_json(window.to_json()) == window
+    assert Window.from_json(window.to_json(edges=False), world.baseline) == window
     with pytest.raises(Malformed, match=r"not of the form trimtab\.window/1"):
         Window.from_json({"schema": "other"})
 

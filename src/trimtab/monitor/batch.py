@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trimtab.data.contract import Column, Contract
-from trimtab.monitor.windows import Sketch, sketch_like
+from trimtab.monitor.windows import Sketch as Sketch
+from trimtab.monitor.windows import sketch_like
 from trimtab.sketch import distances
 from trimtab.sketch.column import NumericSketch
 from trimtab.stats.interval import Interval

@@ -70,10 +70,13 @@ class ColumnWindow:
         return ColumnWindow(sketch=sketch, broken=_added(self.broken, other.broken), run=max(self.run, other.run),
                             top=max(tops, key=lambda top: top[1], default=None))
 
-    def to_json(self, *, quantiles: bool = True) -> dict[str, object]:
-        """Every field under its own name."""
-        return {"sketch": self.sketch.to_json(quantiles=quantiles), "broken": dict(self.broken),
-                "top": None if self.top is None else list(self.top), "run": self.run}
+    def to_json(self, *, edges: bool = True) -> dict[str, object]:
+        """Every field under its own name; without `edges` those are left to the baseline."""
+        sketch = self.sketch.to_json()
+        if not edges and "edges" in sketch:
+            sketch["edges"] = None
+        return {"sketch": sketch, "broken": dict(self.broken), "run": self.run,
+                "top": None if self.top is None else list(self.top)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,20 +128,21 @@ class Window:
                       first_id=_first(self.first_id, later.first_id, min),
                       last_id=_first(self.last_id, later.last_id, max))
 
-    def to_json(self, *, quantiles: bool = True) -> dict[str, object]:
-        """As it is stored; what `from_json` reads."""
+    def to_json(self, *, edges: bool = True) -> dict[str, object]:
+        """As it is stored; what `from_json` reads. Without `edges` (two thirds of it) it needs the baseline again."""
         return {"schema": SCHEMA, "rows": self.rows, "broken": self.broken, "from_at": self.from_at,
                 "to_at": self.to_at, "first_id": self.first_id, "last_id": self.last_id,
-                "columns": {name: one.to_json(quantiles=quantiles) for name, one in self.columns.items()}}
+                "columns": {name: one.to_json(edges=edges) for name, one in self.columns.items()}}
 
     @classmethod
-    def from_json(cls, stored: object) -> Window:
-        """The inverse of `to_json`. Raises Malformed."""
+    def from_json(cls, stored: object, baseline: Mapping[str, Sketch] | None = None) -> Window:
+        """The inverse of `to_json`; `baseline` gives the edges that were left out. Raises Malformed."""
         if not isinstance(stored, Mapping) or stored.get("schema") != SCHEMA:
             raise Malformed(f"a stored window is not of the form {SCHEMA}; it was written by another trimtab")
         try:
             return cls(rows=int(stored["rows"]), broken=int(stored["broken"]),
-                       columns={str(name): _column_of(one) for name, one in stored["columns"].items()},
+                       columns={str(name): _column_of(one, (baseline or {}).get(name))
+                                for name, one in stored["columns"].items()},
                        **{key: str(stored[key]) for key in ("from_at", "to_at", "first_id", "last_id")})
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise Malformed(f"a stored window can't be read: {problem!r}") from None
@@ -199,9 +203,11 @@ def _run(values: NDArray[np.float64]) -> int:
     return int(np.diff(np.append(starts, len(values))).max())
 
 
-def _column_of(stored: Mapping[str, Any]) -> ColumnWindow:
-    top = stored["top"]
-    return ColumnWindow(sketch=column_from_json(stored["sketch"]), run=int(stored["run"]),
+def _column_of(stored: Mapping[str, Any], before: Sketch | None) -> ColumnWindow:
+    top, sketch = stored["top"], stored["sketch"]
+    if isinstance(before, NumericSketch) and sketch.get("edges") is None:
+        sketch = {**sketch, "edges": list(before.edges)}
+    return ColumnWindow(sketch=column_from_json(sketch), run=int(stored["run"]),
                         broken={str(rule): int(n) for rule, n in stored["broken"].items()},
                         top=None if top is None else (float(top[0]), int(top[1])))
 

@@ -143,7 +143,7 @@ def test_dependent_rows_alarm_without_their_design_effect_and_not_with_it() -> N
     contract = Contract(columns=(Column(name="x", type="number"), Column(name="t", type="integer", role="time")))
     values = walk(40_000)
     baseline = {"x": NumericSketch.of(values)}
-    effects = design_effects(pl.DataFrame({"x": values, "t": np.arange(40_000)}), contract, baseline, "t")
+    effects = design_effects(pl.DataFrame({"x": values, "t": np.arange(40_000)}), contract, baseline)
     assert effects["x"] > 10
     naive, wise = Detector(baseline, Rate()), Detector(baseline, Rate(), effects=effects)
     alarms = [(bool(naive.step(window).alarmed), bool(wise.step(window).alarmed))

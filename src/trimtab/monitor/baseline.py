@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trimtab import config
 from trimtab.canon import Digest
+from trimtab.config import Monitor as Settings
 from trimtab.data import contract_toml
 from trimtab.data.contract import Contract
-from trimtab.errors import CheckFailed
+from trimtab.errors import CheckFailed, ConfigInvalid
 from trimtab.monitor.bets import design_effect
 from trimtab.monitor.harm import Risk
-from trimtab.monitor.windows import PREDICTION, Sketch, numbers
+from trimtab.monitor.windows import PREDICTION, Sketch, longest_run, numbers
 from trimtab.registry.scored import LEAST_ROWS, Scored, stored
 from trimtab.sketch.column import CategorySketch, NumericSketch
 
@@ -38,8 +41,8 @@ class Baseline:
     """What a version's windows are compared with.
 
     columns: a sketch a feature, and `PREDICTION` of its answers on held-out rows. effects: design effects by column (1
-    where rows are independent, or their order in time is not known). risk: of the held-out losses, or None where they
-    can't be had. score: the metric's {value, low, high} when the version was judged.
+    where rows are independent, or their order in time is not known). runs: the longest stretch of one number. risk: of
+    the held-out losses, or None where they can't be had. score: the metric's {value, low, high} when it was judged.
     """
 
     contract: Contract
@@ -50,6 +53,7 @@ class Baseline:
     metric: str = "mse"
     score: Mapping[str, float] | None = None
     effects: Mapping[str, float] = field(default_factory=dict)
+    runs: Mapping[str, int] = field(default_factory=dict)
     risk: Risk | None = None
     notes: tuple[str, ...] = ()                # what can't be watched, and why
 
@@ -81,24 +85,43 @@ def baseline_of(versions: Versions, datasets: Datasets, version: Version) -> Bas
             columns[PREDICTION] = _answers(scored, task)
             risk = Risk.of(_losses(scored, task))
     timed = next((column.name for column in contract.columns if column.role == "time"), None)
-    effects = {} if timed is None else design_effects(datasets.load(dataset), contract, columns, timed)
+    frame = datasets.load(dataset)
+    frame = frame if timed is None else frame.sort(timed)
+    effects = {} if timed is None else design_effects(frame, contract, columns)
     classes: Any = version.facts.get("classes") or ()
     threshold: Any = version.facts.get("threshold")
     metric = str(evaluation.get("metric") or ("mse" if task == "regression" else "log_loss"))
     return Baseline(contract=contract, columns=columns, task=task, classes=tuple(classes),
                     threshold=None if threshold is None else float(threshold), metric=metric, risk=risk,
                     score=evaluation.get("test", {}).get("metrics", {}).get(metric), effects=effects,
-                    notes=tuple(notes))
+                    notes=tuple(notes), runs=longest_runs(frame, contract, columns))
 
 
-def design_effects(frame: pl.DataFrame, contract: Contract, columns: Mapping[str, Sketch],
-                   time: str) -> dict[str, float]:
-    """For each numeric feature how dependent its rows are in the order of `time` (see `bets.design_effect`).
+def settings_of(versions: Versions, version: Version) -> Settings:
+    """`[monitor]` as it stood in the configuration that the version was made from; the defaults where it has none."""
+    files = versions.ingredient(version, "config").get("files")
+    text = files.get("trimtab.toml") if isinstance(files, dict) else None
+    if not isinstance(text, str):
+        return Settings()
+    try:
+        return config.parse(text, root=Path()).monitor
+    except ConfigInvalid:                      # written for another trimtab; what it said of monitoring can't be told
+        return Settings()
+
+
+def longest_runs(frame: pl.DataFrame, contract: Contract, columns: Mapping[str, Sketch]) -> dict[str, int]:
+    """For each numeric feature the longest stretch of consecutive rows with one and the same number."""
+    return {column.name: longest_run(numbers(column, frame[column.name])) for column in contract.features
+            if isinstance(columns.get(column.name), NumericSketch) and column.name in frame.columns}
+
+
+def design_effects(frame: pl.DataFrame, contract: Contract, columns: Mapping[str, Sketch]) -> dict[str, float]:
+    """For each numeric feature how dependent the rows, which stand in the order of time, are (`bets.design_effect`).
 
     Blocks are a twentieth of the (newest 200,000) rows, so that what swings within one, as hours of a day do, counts as
     noise. Fewer than 200 rows: none.
     """
-    rows = frame.sort(time).tail(_NEWEST)
+    rows = frame.tail(_NEWEST)
     n = rows.height // _BLOCKS
     if n < 10:
         return {}

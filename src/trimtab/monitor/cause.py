@@ -24,6 +24,8 @@ ORDER: Final[tuple[Kind, ...]] = ("contract", "missing", "unseen", "stuck", "uni
                                   "harm")
 _MANY = 0.05                                   # share of broken rows from which on the data are bad, not a few rows
 _LOUD = 3.0                                    # log e-value of a feature in one window that is worth a word
+_FAR = 0.5                                     # sds of training by which an input plainly lies elsewhere
+_HELD = 5                                      # a longer run in training: values are held there, and repeat by nature
 _SAID: Final[Mapping[str, str]] = {
     "missing": "are missing where none may be", "type": "are of another type", "finite": "are not finite",
     "whole": "are no whole numbers", "exact": "are too large to be exact", "min": "are below the contract's min",
@@ -55,11 +57,13 @@ class Cause:
 
 
 def causes(evidence: Evidence, window: Window, contract: Contract, baseline: Mapping[str, Sketch], *,
-           before: Window | None = None, harm: Harm | None = None) -> tuple[Cause, ...]:
+           before: Window | None = None, harm: Harm | None = None,
+           runs: Mapping[str, int] | None = None) -> tuple[Cause, ...]:
     """What may be behind the alarms of `evidence`, whose newest window is `window`; the first to be ruled out first.
 
     before: the last window before the evidence began (a unit change is a jump, a drift need not be). harm: the bet on
-    the labels. No alarm: no cause.
+    the labels. runs: for each column the longest run of one number in training (a monthly figure stands still in daily
+    rows, and is not stuck). No alarm: no cause.
     """
     columns = {column.name: column for column in contract.features}
     found: list[Cause] = []
@@ -70,12 +74,10 @@ def causes(evidence: Evidence, window: Window, contract: Contract, baseline: Map
             found.append(_cause("answers", one, f"the answers moved: {_sizes(one)}"))
         elif one.column in window.columns:
             earlier = None if before is None else before.columns.get(one.column)
-            found += _column(one, columns[one.column], window.columns[one.column], baseline[one.column], earlier)
+            found += _column(one, columns[one.column], window.columns[one.column], baseline[one.column], earlier,
+                             (runs or {}).get(one.column, 1))
     if harm is not None and harm.alarm:
-        inputs = any(cause.kind not in ("answers", "contract") for cause in found)
-        found.append(Cause(kind="harm" if inputs else "concept", column="", strength=harm.highest,
-                           began=evidence.window, sentence=harm.words if inputs else
-                           f"{harm.words}; the inputs did not move: what they mean did"))
+        found.append(_harm(harm, evidence, found))
     return tuple(sorted(found, key=lambda cause: (ORDER.index(cause.kind), -cause.strength, cause.column)))
 
 
@@ -92,7 +94,7 @@ def broken(found: Iterable[Cause]) -> str | None:
 
 
 def _column(one: ColumnEvidence, column: Column, now: ColumnWindow, baseline: Sketch,
-            before: ColumnWindow | None) -> Iterator[Cause]:
+            before: ColumnWindow | None, run: int) -> Iterator[Cause]:
     loud = {name for name, log_e in one.features.items() if log_e >= _LOUD} | {one.feature}
     told, lost, new = False, one.missing, one.unseen
     if "missing" in loud and lost[1] > lost[0]:
@@ -105,7 +107,7 @@ def _column(one: ColumnEvidence, column: Column, now: ColumnWindow, baseline: Sk
                      f"{new[0]:.1%}", broken=not column.unseen)
     moved = bool(loud - {"missing", "unseen"})
     if isinstance(baseline, NumericSketch) and moved:
-        if stuck := _stuck(now, baseline):
+        if stuck := _stuck(now, baseline, run):
             yield _cause("stuck", one, f"{one.column} {stuck}", broken=True)
             return
         earlier = None if before is None or not isinstance(before.sketch, NumericSketch) else before.sketch
@@ -114,6 +116,20 @@ def _column(one: ColumnEvidence, column: Column, now: ColumnWindow, baseline: Sk
             return
     if moved or not told:
         yield _cause("shift", one, f"{one.column} {_arrow(one)} {_sizes(one)}")
+
+
+def _harm(harm: Harm, evidence: Evidence, found: list[Cause]) -> Cause:
+    """The loss rose: with inputs that moved, or without, which is what they mean."""
+    moved = [one for one in evidence.columns if abs(one.shift_sd or 0.0) >= _FAR and one.column != PREDICTION]
+    kind: Kind = "harm"
+    if any(cause.kind not in ("answers", "contract") for cause in found):
+        sentence = harm.words
+    elif moved:
+        furthest = max(moved, key=lambda one: abs(one.shift_sd or 0.0))
+        sentence = f"{harm.words}; inputs lie elsewhere, though not beyond doubt ({furthest.words})"
+    else:
+        kind, sentence = "concept", f"{harm.words}; the inputs did not move: what they mean did"
+    return Cause(kind=kind, column="", sentence=sentence, strength=harm.highest, began=evidence.window)
 
 
 def _contract(one: ColumnEvidence, window: Window) -> Cause:
@@ -128,17 +144,18 @@ def _contract(one: ColumnEvidence, window: Window) -> Cause:
                  began=one.began)
 
 
-def _stuck(now: ColumnWindow, baseline: NumericSketch) -> str:
-    """`stood still at 21.5: 412 rows in a row`, or "" where it did not."""
+def _stuck(now: ColumnWindow, baseline: NumericSketch, run: int) -> str:
+    """`stood still at 21.5: 412 rows in a row`, or "" where it did not, or no longer than in training."""
     if now.top is None or not isinstance(now.sketch, NumericSketch):
         return ""
     value, often = now.top
     present = max(sum(now.sketch.counts), 1)
     place = sum(edge < value for edge in baseline.edges)
     normal = max(baseline.counts[place] / max(sum(baseline.counts), 1), 1e-6)
-    if normal < 0.5 and now.run >= max(30, 0.2 * present) and now.run * math.log(1 / normal) > 30:
+    still = now.run * math.log(1 / normal) > 30 and now.run >= max(30, 0.2 * present, 3 * run)
+    if normal < 0.5 and still:
         return f"stood still at {value:g}: {now.run:,} rows in a row"
-    if often / present >= normal + 0.3:
+    if run <= _HELD and often >= 30 and often / present >= normal + 0.3:
         return (f"is {value:g} in {often / present:.0%} of the rows, in training {normal:.1%} were near it: stuck, or "
                 "a default in place of what is missing")
     return ""

@@ -2,8 +2,8 @@
 
 Five quantiles of before are carried over by each known conversion and compared with those of now: middle and spread
 both have to fit, and the column unchanged must not. Factors of ten and more are compared with the training data;
-smaller ones, which a real change can imitate, with the window before, since a unit changes from one row to the next. A
-guess to be checked by a person; it names the conversion.
+smaller ones, which a real change can imitate, with the window before, since a unit changes from one row to the next,
+and only where hardly a value lies where it lay before. A guess to be checked by a person; it names the conversion.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def unit_change(baseline: NumericSketch, now: NumericSketch, before: NumericSket
     for candidate in (new, part):
         if candidate is None:
             continue
-        for reference, is_jump in ((old, earlier is None), (earlier, True)):
-            if reference is not None and (found := _fits(reference, candidate, small=is_jump)):
+        for reference, jumped in ((old, earlier is None), (earlier, True)):
+            if reference is not None and (found := _fits(reference, candidate, small=jumped)):
                 return found
     return ""
 
@@ -63,9 +63,10 @@ def _fits(old: Array, new: Array, *, small: bool) -> str:
     if abs(new[2] - old[2]) < 0.5 * spread and 2 / 3 < width / spread < 1.5:
         return ""                              # unchanged explains it well enough
     crosses = old[0] < 0 < old[4]              # a wider spread around zero is what a wilder world looks like, too
+    apart = new[0] > old[4] or new[4] < old[0]
     best, name = math.inf, ""
     for said, factor, offset in _CONVERSIONS:
-        if (not small or crosses) and abs(math.log(factor)) < math.log(9):
+        if (not small or crosses or not apart) and abs(math.log(factor)) < math.log(9):
             continue
         carried = factor * old + offset
         middle = abs(new[2] - carried[2]) / (factor * spread)

@@ -185,7 +185,7 @@ def _column(column: Column, before: Sketch, values: pl.Series, broken: Mapping[s
         return ColumnWindow(sketch=sketch_like(column, before, values), broken=broken)
     found = numbers(column, values)
     return ColumnWindow(sketch=NumericSketch.of(found, before.edges, k=_SMALL), broken=broken, top=_top(found),
-                        run=_run(found))
+                        run=longest_run(found))
 
 
 def _top(values: NDArray[np.float64]) -> tuple[float, int] | None:
@@ -196,10 +196,15 @@ def _top(values: NDArray[np.float64]) -> tuple[float, int] | None:
     return float(distinct[place]) + 0.0, int(counts[place])
 
 
-def _run(values: NDArray[np.float64]) -> int:
+def longest_run(values: NDArray[np.float64]) -> int:
+    """The longest stretch of consecutive rows with one and the same number; NaN differs from itself.
+
+    >>> longest_run(np.array([1.0, 2.0, 2.0, np.nan, np.nan, np.nan]))
+    2
+    """
     if not len(values):
         return 0
-    starts = np.flatnonzero(np.append(True, values[1:] != values[:-1]))       # NaN differs from itself: no run
+    starts = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
     return int(np.diff(np.append(starts, len(values))).max())
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from trimtab.errors import ConfigInvalid
-from trimtab.pipeline.candidates import Situation, resolve
-from trimtab.pipeline.recipes import RECIPES
+from trimtab.pipeline.candidates import resolve
+from trimtab.pipeline.recipes import RECIPES, Situation
 
 AT = Situation(task="regression", rows=100, width=4, target_sd=2.0, seed=7)
 

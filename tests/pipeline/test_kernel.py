@@ -8,12 +8,13 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from trimtab.pipeline import kernel
-from trimtab.pipeline.candidates import Situation, resolve
+from trimtab.pipeline.candidates import resolve
 from trimtab.pipeline.formula import decision_values, formula, linear_forms, terms
 from trimtab.pipeline.machine import unwrap
 from trimtab.pipeline.model import Feature
 from trimtab.pipeline.nystroem import approximated, landmarks, nystroem_forecast, sentence
 from trimtab.pipeline.preprocess import build, plan, width
+from trimtab.pipeline.recipes import Situation
 
 FEATURES = (Feature(name="a", kind="number"), Feature(name="b", kind="number", missing=True),
             Feature(name="c", kind="category", categories=("w", "x", "y", "z")), Feature(name="d", kind="datetime"))

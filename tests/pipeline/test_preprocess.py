@@ -13,9 +13,10 @@ from sklearn.pipeline import Pipeline
 
 from trimtab.config import FeatureRule
 from trimtab.errors import ConfigInvalid
-from trimtab.pipeline.candidates import Situation, resolve
+from trimtab.pipeline.candidates import resolve
 from trimtab.pipeline.model import Feature
 from trimtab.pipeline.preprocess import build, lines, plan, width
+from trimtab.pipeline.recipes import Situation
 
 NAN = np.nan
 FEATURES = (

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.errors import UsageError
+from trimtab.stats.inputs import BINARY, MULTICLASS, REGRESSION
 from trimtab.stats.losses import row_losses
-from trimtab.stats.scores import BINARY, MULTICLASS, REGRESSION, classification_scores, direction, regression_scores
+from trimtab.stats.scores import classification_scores, direction, regression_scores
 from trimtab.stats.weighted import ClassificationScorer, RegressionScorer, scorer_for
 
 SAME = {"rel": 1e-12, "abs": 1e-12}

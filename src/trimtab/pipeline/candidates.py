@@ -20,21 +20,10 @@ from trimtab.pipeline import recipes
 from trimtab.pipeline.custom import call, load_function
 from trimtab.pipeline.model import Task
 from trimtab.pipeline.preprocess import Style
+from trimtab.pipeline.recipes import Situation
 
 Family = Literal["baseline", "linear", "kernel", "trees", "custom"]
 Params = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """What a recipe may depend on. width: prepared columns; target_sd: of the training target (1 for classes)."""
-
-    task: Task
-    rows: int
-    width: int
-    target_sd: float
-    seed: int
-    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,12 +16,13 @@ import numpy as np
 from trimtab.config import FeatureRule
 from trimtab.pipeline import preprocess
 from trimtab.pipeline.budget import OnProgress, Progress, Stopwatch
-from trimtab.pipeline.candidates import Candidate, Situation
+from trimtab.pipeline.candidates import Candidate
 from trimtab.pipeline.fitting import FitFailed, answers, fitted, fold_loss
 from trimtab.pipeline.folds import Fold, thin
 from trimtab.pipeline.kernel import Pilot
 from trimtab.pipeline.model import Learnable, Split
 from trimtab.pipeline.preprocess import Treatment
+from trimtab.pipeline.recipes import Situation
 
 Params = Mapping[str, Any]
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from trimtab.canon import Digest, finite
 from trimtab.pipeline.model import Array, Index, Label, Task
+from trimtab.stats.inputs import BINARY, MULTICLASS, REGRESSION
 from trimtab.stats.interval import Interval
-from trimtab.stats.scores import BINARY, MULTICLASS, REGRESSION
 
 SCHEMA = "trimtab.evaluation/1"
 

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from trimtab.pipeline.budget import shown_bytes
-from trimtab.pipeline.candidates import Situation
 from trimtab.pipeline.kernel import Forecast, KernelFamily, machine_speed
-from trimtab.pipeline.recipes import calibrated, scaled_target
+from trimtab.pipeline.recipes import Situation, calibrated, scaled_target
 
 FEWEST, MOST = 50, 1000
 _KERNEL_PARAMS = ("kernel", "gamma", "degree", "coef0")

@@ -9,18 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from trimtab.pipeline.model import Task
 from trimtab.pipeline.preprocess import Style
-
-if TYPE_CHECKING:
-    from trimtab.pipeline.candidates import Situation
 
 Params = Mapping[str, Any]
 _NUMBERS: frozenset[Task] = frozenset({"regression"})
 _CLASSES: frozenset[Task] = frozenset({"binary", "multiclass"})
 _CALIBRATION_FOLDS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What a recipe may depend on. width: prepared columns; target_sd: of the training target (1 for classes)."""
+
+    task: Task
+    rows: int
+    width: int
+    target_sd: float
+    seed: int
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

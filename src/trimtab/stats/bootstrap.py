@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from trimtab.errors import UsageError
+from trimtab.stats.inputs import Array, Task
 from trimtab.stats.interval import Interval
 from trimtab.stats.proportion import wilson
 from trimtab.stats.resample import Units
-from trimtab.stats.scores import Array, Task
 from trimtab.stats.weighted import ClassificationScorer, Difference, RegressionScorer, Scorer, scorer_for
 
 MOST_DRAWN = 100_000_000

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trimtab.errors import UsageError
-from trimtab.stats.scores import Array, Task, as_codes, as_probabilities, as_rows
+from trimtab.stats.inputs import Array, Task, as_codes, as_probabilities, as_rows
 
 
 def row_losses(task: Task, y: ArrayLike, pred_or_proba: ArrayLike) -> Array:

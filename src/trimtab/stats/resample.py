@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from trimtab.errors import UsageError
-from trimtab.stats.scores import Array, Codes
+from trimtab.stats.inputs import Array, Codes
 
 
 class Units:

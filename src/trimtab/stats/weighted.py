@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trimtab.errors import UsageError
+from trimtab.stats.inputs import BINARY, MULTICLASS, REGRESSION, Array, Codes, Task, as_codes, as_probabilities, as_rows
 from trimtab.stats.losses import log_losses
-from trimtab.stats.scores import BINARY, MULTICLASS, REGRESSION, Array, Codes, Task, as_codes, as_probabilities, as_rows
 
 CALIBRATION_BINS = 10
 

@@ -135,23 +135,27 @@ def _fast(data: bytes, delimiter: str, header: list[str]) -> pl.DataFrame | None
     plain = data.rstrip(b"\r\n") if data.endswith((b"\n\n", b"\r\n\r\n")) else data
     if plain[:1] in b"\r\n" or (b"\r" in plain[:_HEAD_BYTES] and b"\r\n" not in plain[:_HEAD_BYTES]):
         return None
-    try:
-        head = _polars(plain, delimiter, header, {}, _HEAD_ROWS)
-        frame = _polars(plain, delimiter, header, cells.typical(head), None)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError):
-        return None
-    if frame.width != len(header):
+    frame = None
+    for words in ((), cells.MISSING[1:]):              # looking for "NA" in every cell costs a third; most have none
+        try:
+            head = _polars(plain, delimiter, header, words)
+            frame = _polars(plain, delimiter, header, words, cells.typical(head))
+            break
+        except pl.exceptions.PolarsError:
+            continue
+    if frame is None or frame.width != len(header):
         return None
     if frame.is_empty() or not frame.to_series(-1).null_count():
         return frame
     return frame if _no_short_line(plain, delimiter, frame) else None
 
 
-def _polars(data: bytes, delimiter: str, header: list[str], schema: dict[str, pl.DataType],
-            rows: int | None) -> pl.DataFrame:
+def _polars(data: bytes, delimiter: str, header: list[str], words: tuple[str, ...],
+            schema: dict[str, pl.DataType] | None = None) -> pl.DataFrame:
+    """The first rows as text where no schema is given, else all rows. words: what else than nothing is missing."""
     kinds = [schema.get(name, pl.String()) for name in header] if schema else None
     return pl.read_csv(data, separator=delimiter, new_columns=header, infer_schema=False, schema_overrides=kinds,
-                       null_values=list(cells.MISSING[1:]), n_rows=rows)
+                       null_values=list(words) or None, n_rows=None if schema else _HEAD_ROWS)
 
 
 def _no_short_line(data: bytes, delimiter: str, frame: pl.DataFrame) -> bool:

@@ -125,7 +125,8 @@ def _column(values: pl.Series, asked: Role | None, task: Task | None) -> Column:
 
 def _text(values: pl.Series, asked: Role | None, missing: bool) -> Column:
     name, known = values.name, values.drop_nulls()
-    distinct = known.n_unique()
+    names = known.unique()
+    distinct = names.len()
     if asked is None and not distinct:
         return Column(name=name, type="text", role="ignored", missing=True)
     if asked is None and _ID_NAME.search(name):
@@ -133,7 +134,7 @@ def _text(values: pl.Series, asked: Role | None, missing: bool) -> Column:
     if asked != "target" and (asked is not None or distinct > MOST_CATEGORIES or known.len() < 2 * distinct):
         return Column(name=name, type="text", role=asked or "ignored", missing=missing)
     return Column(name=name, type="category", role=asked or "feature", missing=missing,
-                  categories=tuple(sorted(known.unique().to_list())))
+                  categories=tuple(sorted(names.to_list())))
 
 
 def bounds(values: pl.Series, *, margin: float = MARGIN) -> tuple[float | None, float | None]:

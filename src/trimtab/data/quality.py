@@ -295,7 +295,7 @@ def _rows(count: int) -> str:
 
 
 def _percent(share: float) -> str:
-    return "100%" if share == 1 else f"{share:.2%}" if share > 0.99 or share < 0.1 else f"{share:.0%}"
+    return "100%" if share > 1 - 1e-12 else f"{share:.2%}" if share > 0.99 or share < 0.1 else f"{share:.0%}"
 
 
 def _shown(value: float | datetime) -> str:

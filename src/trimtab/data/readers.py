@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,8 +158,10 @@ def _file(path: Path) -> Table:
         raise DataUnreadable(f"{name}: files ending in {path.suffix} are not read. Give CSV, TSV or Parquet.")
     encodings.refuse_other_formats(name, data[:64])
     text, encoding = encodings.to_utf8(name, data)
-    frame, bad, notes = csvfile.parse(name, text)
-    return Table(frame=frame, source=name, size_bytes=len(data), byte_digest=canon.digest_bytes(data),
+    with ThreadPoolExecutor(1) as beside:
+        digest = beside.submit(canon.digest_bytes, data)
+        frame, bad, notes = csvfile.parse(name, text)
+    return Table(frame=frame, source=name, size_bytes=len(data), byte_digest=digest.result(),
                  encoding=encoding, quarantined=bad, notes=notes)
 
 

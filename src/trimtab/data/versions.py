@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,12 +68,15 @@ class Datasets:
         digest = content_digest(table.frame)
         if (old := self._find(digest)) is not None and old.contract == contract.digest:
             return old
-        parquet = old.parquet if old is not None else put_bytes(self._blobs, _parquet(table.frame))
+        with ThreadPoolExecutor(1) as beside:          # writing waits for the disk, sketching for the processor
+            copied = beside.submit(lambda: old.parquet if old else put_bytes(self._blobs, _parquet(table.frame)))
+            sketches = to_json(profile(table.frame, contract))
+            parquet = copied.result()
         put_bytes(self._blobs, contract_toml.render(contract).encode())
         made = DatasetVersion(
             digest=digest, rows=table.rows, columns=tuple(table.frame.columns), source=table.source,
             byte_digest=table.byte_digest, contract=contract.digest, parquet=parquet,
-            profile=put_json(self._blobs, to_json(profile(table.frame, contract))),
+            profile=put_json(self._blobs, sketches),
             created_at=times.to_text(self._clock.now()), created_by=by)
         try:
             with self._db.write() as conn:

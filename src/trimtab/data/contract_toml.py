@@ -24,7 +24,7 @@ _HEAD: Final = """\
 # type     number, integer, boolean, category, text, datetime
 # role     feature (what the model sees; the default), target, time, group, id, ignored
 # missing  may values be missing?     min, max  inclusive     unseen  may a category be one that is not listed?
-# confirm  a question for a person; answer it in `note` and delete it (trimtab contract edit COLUMN --confirm done)
+# confirm  a question for a person; answer it in `note` and delete it (trimtab contract edit COLUMN --confirmed)
 """
 
 

@@ -47,7 +47,7 @@ def edit(contract: Contract, column: str, *, min: float | str | Literal["none"] 
         changes["role"] = _role(contract, old, role)
     if not changes:
         raise UsageError(f"nothing to change in {column}: give --min, --max, --missing, --unit, --note, "
-                         "--add-category, --unseen, --role or --confirm done")
+                         "--add-category, --unseen, --role or --confirmed")
     new = replace(old, **changes)
     if problem := check_column(new):
         raise UsageError(f"{column}: {problem}. The contract is left as it is.")

@@ -28,6 +28,7 @@ from trimtab.data.moments import days, from_days
 RuleKind = Literal["missing", "type", "finite", "whole", "exact", "min", "max", "category", "unknown"]
 EXACT: Final = 2.0**53
 CHECKED: Final[tuple[Role, ...]] = ("feature", "target", "time", "group")
+UNLABELLED: Final[tuple[Role, ...]] = ("feature", "time", "group")     # of a table that has no target column
 _KINDS: Final[Mapping[str, str]] = {
     "bool": "true or false", "int": "a whole number", "float": "a number", "str": "text", "list": "a list",
     "dict": "an object", "datetime": "a time", "date": "a date"}

@@ -16,6 +16,7 @@ from trimtab.data.contract import Column, Contract
 from trimtab.monitor.windows import Sketch as Sketch
 from trimtab.monitor.windows import sketch_like
 from trimtab.sketch import distances
+from trimtab.sketch.bins import coarsened
 from trimtab.sketch.column import NumericSketch
 from trimtab.stats.interval import Interval
 
@@ -106,5 +107,6 @@ def _moved(column: Column, before: Sketch, frame: pl.DataFrame) -> Moved:
         then, new, sd = before.moments.mean, now.moments.mean, before.moments.sd
         if then is not None and new is not None and sd:
             shift = (new - then) / sd
-    return Moved(column=column.name, shift_sd=shift, psi=distances.psi(before.count_array(), now.count_array()),
+    psi = distances.psi(*coarsened(before.count_array(), now.count_array()))
+    return Moved(column=column.name, shift_sd=shift, psi=psi,
                  missing_before=before.missing / max(before.rows, 1), missing_now=now.missing / max(now.rows, 1))

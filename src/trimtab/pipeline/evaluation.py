@@ -65,7 +65,7 @@ def plus_minus(value: float, half: float) -> str:
     if not (math.isfinite(value) and math.isfinite(half)) or not 1e-6 < abs(half) < 1e6:
         return f"{number(value)} ± {number(half)}"
     places = max(0, 1 - math.floor(math.log10(abs(half))))
-    return f"{value:,.{places}f} ± {half:,.{places}f}"
+    return f"{value:,.{places}f} ± {half:,.{places}f}".replace("-", "−")
 
 
 def bounds(interval: Interval) -> str:

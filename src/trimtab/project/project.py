@@ -110,7 +110,8 @@ class Project:
         try:
             return contract_toml.parse(path.read_text(encoding="utf-8-sig"), name=CONTRACT)
         except FileNotFoundError:
-            raise ConfigInvalid(f"there is no {CONTRACT} beside {TOML}; make one with trimtab init --force") from None
+            raise ConfigInvalid(f"there is no {CONTRACT} beside {TOML}; bring it back from version control or from a "
+                                "version (trimtab checkout), or write both anew: trimtab init --force") from None
         except UnicodeDecodeError:
             raise ConfigInvalid(f"{CONTRACT} is not UTF-8 text; save it as UTF-8") from None
 
@@ -134,10 +135,12 @@ class Project:
         from trimtab.data import quality
         from trimtab.data.check import check_table
         from trimtab.data.readers import read_table
+        from trimtab.data.rules import CHECKED, UNLABELLED
 
         table = read_table(source if source is not None else self.config.model.data,
                            root=self.root if source is None else None)
-        return Checked(source=table.source, report=check_table(self.contract, table.frame),
+        roles = CHECKED if self.contract.target.name in table.frame.columns else UNLABELLED
+        return Checked(source=table.source, report=check_table(self.contract, table.frame, roles=roles),
                        quarantined=table.quarantined, findings=quality.findings(table.frame, self.contract))
 
     def edit_contract(self, column: str, *, confirmed: bool = False, add_category: Sequence[str] = (),

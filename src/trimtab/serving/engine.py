@@ -205,8 +205,9 @@ class Engine:
         if bundle is None:
             bundle = self._source.load(place.model, number)
         warm(bundle)
-        self._log("serving.live", {"model": place.model, "endpoint": place.endpoint, "version": number,
-                                   "load_s": round(time.perf_counter() - begun, 4), "warning": bundle.warning})
+        if self._thread is not None or bundle.warning:        # a plain start is told by the line that says it is ready
+            self._log("serving.live", {"model": place.model, "endpoint": place.endpoint, "version": number,
+                                       "load_s": round(time.perf_counter() - begun, 4), "warning": bundle.warning})
         return bundle
 
     def _forget_deleted(self) -> None:

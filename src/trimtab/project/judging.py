@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,13 +15,10 @@ from trimtab.pipeline.evaluation import Evaluation
 from trimtab.pipeline.model import TrainReport
 from trimtab.pipeline.prepare import Prepared
 from trimtab.project import registering
+from trimtab.project.folder import Folder
 from trimtab.project.handles import ModelVersion
-from trimtab.project.training import shown_now, write_report
 from trimtab.registry.bundle import load_bundle
 from trimtab.store.blobs import put_json
-
-if TYPE_CHECKING:
-    from trimtab.project.project import Project
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +31,7 @@ class Judged:
     report_file: str
 
 
-def judge(project: Project, *, run: str | None, register: bool, note: str) -> Judged:
+def judge(project: Folder, *, run: str | None, register: bool, note: str) -> Judged:
     """See `Project.evaluate`."""
     workspace = project.workspace
     trained = load_trained(project, run)
@@ -55,12 +51,12 @@ def judge(project: Project, *, run: str | None, register: bool, note: str) -> Ju
                                                "predictions": found.predictions})
     version, is_new = _register(project, trained, done, prepared, note) if register else (None, False)
     html = report.render(trained, found, done.held_out, explained=done.explained,
-                         made_at=shown_now(project))
+                         made_at=project.shown_now())
     return Judged(evaluation=found, version=version, is_new=is_new,
-                  report_file=write_report(project, trained.run, html))
+                  report_file=project.write_report(trained.run, html))
 
 
-def load_trained(project: Project, run: str | None) -> TrainReport:
+def load_trained(project: Folder, run: str | None) -> TrainReport:
     """The report of a training run, by default the newest. Raises NotFound."""
     runs = project.workspace.runs
     found = runs.get(run) if run else runs.latest(project.name, "train")
@@ -71,7 +67,7 @@ def load_trained(project: Project, run: str | None) -> TrainReport:
     return artifacts.load_report(project.workspace.blobs, Digest(found.outputs["report"]))
 
 
-def champion(project: Project, prepared: Prepared) -> Champion | None:
+def champion(project: Folder, prepared: Prepared) -> Champion | None:
     """The version that is live, to be scored on the same rows; None where none is."""
     workspace = project.workspace
     live = workspace.rollouts.current(project.name)
@@ -84,7 +80,7 @@ def champion(project: Project, prepared: Prepared) -> Champion | None:
                     split=split if isinstance(split, str) else None)
 
 
-def _register(project: Project, trained: TrainReport, done: Evaluated, prepared: Prepared,
+def _register(project: Folder, trained: TrainReport, done: Evaluated, prepared: Prepared,
               note: str) -> tuple[ModelVersion, bool]:
     workspace, found = project.workspace, done.evaluation
     parts = registering.parts(

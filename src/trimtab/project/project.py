@@ -8,29 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trimtab import config as configuration
-from trimtab.config import ProjectConfig
 from trimtab.data import contract_toml
-from trimtab.data.contract import Column, Contract
+from trimtab.data.contract import Column
 from trimtab.errors import ConfigInvalid, NotFound
 from trimtab.project.files import CONTRACT, TOML, find_root, write_text
+from trimtab.project.folder import Folder
 from trimtab.project.initialise import initialise
 from trimtab.workspace import Workspace, locate
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from trimtab.data.check import CheckReport
     from trimtab.data.quality import Finding
     from trimtab.data.table import BadRow
     from trimtab.monitor.batch import BatchReport
     from trimtab.pipeline.budget import OnProgress
     from trimtab.pipeline.cache import Why
-    from trimtab.pipeline.runner import Pipeline
     from trimtab.project.handles import ModelVersion
     from trimtab.project.judging import Judged
     from trimtab.project.training import TrainRun
@@ -87,48 +82,8 @@ class Checked:
                 "findings": [{"column": one.column, "kind": one.kind, "text": one.text} for one in self.findings]}
 
 
-class Project:
-    """A folder with `trimtab.toml` and `contract.toml`, on a workspace."""
-
-    def __init__(self, root: Path, workspace: Workspace, config: ProjectConfig) -> None:
-        self.root, self.workspace, self.config = root, workspace, config
-
-    @classmethod
-    def open(cls, root: Path, workspace: Workspace) -> Project:
-        """Read the folder's trimtab.toml. Raises ConfigInvalid."""
-        return cls(root, workspace, configuration.load(root / TOML))
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.config.model.name
-
-    @cached_property
-    def contract(self) -> Contract:
-        """The contract that belongs to the project. Raises ConfigInvalid."""
-        path = self.root / CONTRACT
-        try:
-            return contract_toml.parse(path.read_text(encoding="utf-8-sig"), name=CONTRACT)
-        except FileNotFoundError:
-            raise ConfigInvalid(f"there is no {CONTRACT} beside {TOML}; bring it back from version control or from a "
-                                "version (trimtab checkout), or write both anew: trimtab init --force") from None
-        except UnicodeDecodeError:
-            raise ConfigInvalid(f"{CONTRACT} is not UTF-8 text; save it as UTF-8") from None
-
-    @cached_property
-    def data(self) -> pl.DataFrame:
-        """The rows that keep the contract, in raw columns (a Polars frame)."""
-        return self.pipeline.prepare().frame
-
-    @property
-    def X(self) -> pl.DataFrame:
-        """The feature columns of `data`, shape (rows, features)."""
-        return self.data.select([column.name for column in self.contract.features])
-
-    @property
-    def y(self) -> pl.Series:
-        """The target column of `data`, shape (rows,)."""
-        return self.data[self.contract.target.name]
+class Project(Folder):
+    """A folder with `trimtab.toml` and `contract.toml`, on a workspace, and its verbs."""
 
     def check(self, source: Any = None) -> Checked:
         """Check the project's table, or another one, against the contract."""
@@ -156,17 +111,6 @@ class Project:
         write_text(self.root / CONTRACT, contract_toml.render(edited))
         self.__dict__.pop("contract", None)
         return next(one for one in edited.columns if one.name == column)
-
-    @property
-    def pipeline(self) -> Pipeline:
-        """The project's steps, with its own cache of what was done."""
-        from trimtab.pipeline.cache import StepCache
-        from trimtab.pipeline.runner import Pipeline
-
-        space = self.workspace
-        return Pipeline(project=self.config, contract=self.contract, datasets=space.datasets, blobs=space.blobs,
-                        runs=space.runs, by=space.actor,
-                        cache=StepCache(space.db, space.blobs, space.clock, project=self.name))
 
     def train(self, candidates: Sequence[str] | None = None, *, on_progress: OnProgress | None = None,
               no_cache: bool = False, from_step: str | None = None) -> TrainRun:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trimtab.ids import shown_run
@@ -12,17 +11,17 @@ from trimtab.pipeline import artifacts, report
 from trimtab.pipeline.budget import OnProgress
 from trimtab.pipeline.model import CandidateResult, TrainReport
 from trimtab.pipeline.prepare import Prepared
-from trimtab.project.files import write_text
+from trimtab.project.folder import Folder
 
 if TYPE_CHECKING:
     from trimtab.project.handles import ModelVersion
-    from trimtab.project.project import Project
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainRun:
     """A finished training run of a project."""
 
-    project: Project
+    project: Folder
     report: TrainReport
     prepared: Prepared
     report_file: str
@@ -67,33 +66,19 @@ class Best:
     def register(self, name: str | None = None, *, note: str = "") -> ModelVersion:
         """Judge it on the held-out rows and register it. `name` must be the project's model, if given."""
         from trimtab.errors import UsageError
+        from trimtab.project import judging
 
         project = self.run.project
         if name is not None and name != project.name:
             raise UsageError(f"this project makes {project.name!r}, not {name!r}; change [model] name in trimtab.toml")
-        judged = project.evaluate(run=self.run.report.run, register=True, note=note)
+        judged = judging.judge(project, run=self.run.report.run, register=True, note=note)
         assert judged.version is not None
         return judged.version
 
 
-def train(project: Project, candidates: Sequence[str] | None, *, on_progress: OnProgress | None, no_cache: bool,
+def train(project: Folder, candidates: Sequence[str] | None, *, on_progress: OnProgress | None, no_cache: bool,
           from_step: str | None) -> TrainRun:
     """See `Project.train`."""
     made, prepared = project.pipeline.train(candidates, no_cache=no_cache, start=from_step, on_progress=on_progress)
-    file = write_report(project, made.run, report.render(made, made_at=shown_now(project)))
+    file = project.write_report(made.run, report.render(made, made_at=project.shown_now()))
     return TrainRun(project=project, report=made, prepared=prepared, report_file=file)
-
-
-def shown_now(project: Project) -> str:
-    """This moment, for a report's head."""
-    return project.workspace.clock.now().strftime("%Y-%m-%d %H:%M UTC")
-
-
-def write_report(project: Project, run: str, html: str) -> str:
-    """Write a run's report into the workspace; returns its path as people type it."""
-    folder = project.workspace.folder / "reports"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{shown_run(run)}.html"
-    write_text(path, html)
-    here = Path.cwd()
-    return path.relative_to(here).as_posix() if path.is_relative_to(here) else str(path)

@@ -40,7 +40,8 @@ def commands(group: click.Group, context: click.Context) -> Iterator[tuple[click
 def text() -> str:
     """The whole page."""
     group = root()
-    context = click.Context(group, info_name="trimtab", terminal_width=100, max_content_width=100)
+    context = click.Context(group, info_name="trimtab", terminal_width=100, max_content_width=100,
+                            help_option_names=["-h", "--help"])
     parts = [OPENING, f"```text\n{group.get_help(context).strip()}\n```"]
     for command, inner in commands(group, context):
         shown = "\n".join(line.rstrip() for line in command.get_help(inner).strip().splitlines())

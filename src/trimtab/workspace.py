@@ -26,9 +26,14 @@ from trimtab.store.journal import Journal
 from trimtab.store.leases import Leases
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    import polars as pl
     from sqlalchemy.engine import Connection
 
     from trimtab.data.versions import Datasets
+    from trimtab.monitor.alerts import Alerts
+    from trimtab.monitor.monitor import Monitor
     from trimtab.registry.aliases import Aliases
     from trimtab.registry.versions import Versions
     from trimtab.serving.rollout import Rollouts
@@ -136,6 +141,34 @@ class Workspace:
 
         return Rollouts(self.db, self.journal, self.clock, get=self.versions.get, verify=self.versions.verify,
                         move_champion=self._move_champion)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        """What needs a person's eye."""
+        from trimtab.monitor.alerts import Alerts
+
+        return Alerts(self.db, self.journal, self.clock, self.ids)
+
+    @cached_property
+    def monitor(self) -> Monitor:
+        """What watches the traffic of everything that is live."""
+        from trimtab.monitor.baseline import baseline_of, settings_of
+        from trimtab.monitor.monitor import Live, Monitor
+
+        return Monitor(
+            db=self.db, traffic=self.asked, alerts=self.alerts, now=self.clock,
+            live=lambda model: [Live(endpoint=row.endpoint, version=row.version) for row in self.rollouts.all_live()
+                                if row.model == model],
+            baseline=lambda model, number: baseline_of(self.versions, self.datasets, self.versions.get(model, number)),
+            settings=lambda model, number: settings_of(self.versions, self.versions.get(model, number)))
+
+    def asked(self, model: str, *, since: datetime | None = None, until: datetime | None = None,
+              version: int | None = None) -> pl.DataFrame:
+        """The traffic of a model as monitoring reads it. Nothing records predictions yet, so there are no rows."""
+        from trimtab.monitor.asked import nothing
+
+        del model, since, until, version
+        return nothing()
 
     def close(self) -> None:
         """Give the database's connections back."""

@@ -116,3 +116,19 @@ idempotency = Table(                           # answers already given to a POST
     "idempotency", metadata,
     _text("key", key=True), _text("request"), Column("status", Integer, nullable=False), _text("answer"), _text("at"),
 )
+
+windows = Table(                               # append-only; what was counted, and what was known after it
+    "windows", metadata,
+    _text("model", key=True), Column("version", Integer, primary_key=True, autoincrement=False),
+    _text("endpoint", key=True), Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    _text("from_at"), _text("to_at"), _text("first_id"), _text("last_id"),
+    Column("rows", BigInteger, nullable=False), _text("counts"), _text("closed_at"),
+)
+
+alerts = Table(
+    "alerts", metadata,
+    _text("id", key=True), _text("model"), Column("version", Integer, nullable=False), _text("endpoint"),
+    _text("kind"), _text("state"), _text("opened_at"), _text("updated_at"), _text("owner"),
+    _text("snooze_until", null=True), _text("evidence"), _text("causes"), _text("notes"),
+    Index(None, "model", "endpoint", "state"),
+)

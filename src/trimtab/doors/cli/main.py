@@ -39,6 +39,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "status": ("serving", "status", "What is live now."),
     "serve": ("serving", "serve", "Answer requests for every endpoint of the workspace."),
     "predict": ("serving", "predict", "Ask a version for predictions on a table, without a server."),
+    "monitor": ("monitor", "monitor", "Drift, late labels and alerts of what is live."),
+    "explain": ("monitor", "explain", "Why did it alarm? Causes in order, evidence, effect sizes."),
+    "alert": ("monitor", "alert", "Acknowledge, take, snooze or close an alert; list them."),
     "audit": ("workspace", "audit", "Verify the journal and every registered version."),
     "doctor": ("workspace", "doctor", "Look for what is wrong with the installation and the workspace."),
     "backup": ("workspace", "backup", "Copy the workspace into one file while it is used."),
@@ -50,6 +53,7 @@ _GROUPS = (
     ("From data to a model", ("init", "check", "contract", "train", "evaluate", "why", "run", "demo")),
     ("Versions", ("register", "versions", "log", "diff", "alias", "checkout", "rebuild", "delete")),
     ("In production", ("deploy", "promote", "rollback", "status", "serve", "predict")),
+    ("Watching", ("monitor", "explain", "alert")),
     ("Workspace", ("audit", "doctor", "backup", "restore")),
 )
 

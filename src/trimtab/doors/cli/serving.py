@@ -12,6 +12,7 @@ from trimtab.doors.cli import screen
 from trimtab.doors.cli.options import Call, command
 
 if TYPE_CHECKING:
+    from trimtab.monitor.alerts import Alert
     from trimtab.serving.rollout import Change
     from trimtab.serving.status import ModelStatus
 
@@ -77,7 +78,11 @@ def status(call: Call, model: str | None) -> None:
 
     workspace = call.workspace()
     rows = fleet(workspace.versions, workspace.rollouts, model=model)
-    call.show({"schema": "trimtab.status/1", "models": [row.to_json() for row in rows]}, lambda: _render(rows))
+    alerts = workspace.alerts.list(model, states=("open", "acknowledged"))
+    told = [{"id": one.id, "model": one.model, "version": one.version, "endpoint": one.endpoint, "state": one.state,
+             "opened_at": one.opened_at, "sentence": one.sentence, "broken": one.broken} for one in alerts]
+    call.show({"schema": "trimtab.status/1", "models": [row.to_json() for row in rows], "alerts": told},
+              lambda: _render(rows, alerts))
 
 
 @click.command()
@@ -124,7 +129,7 @@ def render_change(change: Change) -> None:
         screen.follow("trimtab serve" if change.before is None else f"trimtab log {change.model}")
 
 
-def _render(rows: list[ModelStatus]) -> None:
+def _render(rows: list[ModelStatus], alerts: list[Alert]) -> None:
     if not rows:
         screen.line("", "no model has a version yet")
         screen.follow("trimtab run data.csv")
@@ -132,9 +137,13 @@ def _render(rows: list[ModelStatus]) -> None:
     lines = screen.table([_cells(row) for row in rows])
     for text in lines:
         click.echo(text)
+    for alert in alerts:
+        screen.line("ALERT", f"{alert.id}  {alert.model}@v{alert.version}  {alert.sentence}", style="red")
     waiting = next((row for row in rows if row.newest is not None and not row.live), None)
     newer = next((row for row in rows if row.champion and row.newest and row.newest.number > row.champion.number), None)
-    if waiting is not None and waiting.newest is not None:
+    if alerts:
+        screen.follow(f"trimtab explain {alerts[0].id}")
+    elif waiting is not None and waiting.newest is not None:
         screen.follow(f"trimtab deploy {waiting.newest.name}")
     elif newer is not None and newer.newest is not None:
         screen.follow(f"trimtab diff {newer.model}@champion {newer.newest.name}")

@@ -22,6 +22,7 @@ from trimtab.errors import Malformed
 from trimtab.monitor.bets import Bets, contract_bets, counts_of, features_of
 from trimtab.monitor.windows import CONTRACT, ColumnWindow, Sketch, Window
 from trimtab.sketch import distances
+from trimtab.sketch.bins import coarsened
 from trimtab.sketch.column import CategorySketch, NumericSketch
 
 SCHEMA: Final = "trimtab.detector/1"
@@ -229,8 +230,9 @@ def _effects(before: Sketch, now: ColumnWindow) -> dict[str, Any]:
     """How far the column moved, in the sizes that people read."""
     a, b = before.count_array(), now.sketch.count_array()
     lost = before.missing + (before.infinite if isinstance(before, NumericSketch) else 0)
+    few = coarsened(a, b) if isinstance(before, NumericSketch) else (a, b)     # 100 bins of few rows measure noise
     sizes: dict[str, Any] = {
-        "psi": _number(distances.psi(a, b)), "jensen_shannon": _number(distances.jensen_shannon(a, b)),
+        "psi": _number(distances.psi(*few)), "jensen_shannon": _number(distances.jensen_shannon(*few)),
         "missing": (lost / max(before.rows, 1), now.missing)}
     if isinstance(before, CategorySketch):
         sizes["unseen"] = (before.categories.other / max(before.categories.rows, 1), now.unseen)

@@ -143,7 +143,7 @@ def _file(path: Path) -> Table:
     if path.is_dir():
         raise DataUnreadable(f"{path.name or path} is a folder, not a file. Name one CSV or Parquet file in it.")
     if not path.exists():
-        raise DataUnreadable(f"there is no file {path.name!r} in {path.parent}.{_near(path)}")
+        raise DataUnreadable(f"there is no file {path.name!r} in {_folder(path)}.{_near(path)}")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -256,3 +256,7 @@ def _iso_times(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
         moments = cells.meaning(column)[0] if column.dtype == pl.String else column
         made.append(moments if isinstance(moments.dtype, pl.Datetime) else column)
     return pl.DataFrame(made), ()
+
+
+def _folder(path: Path) -> str:
+    return "this folder" if path.parent.resolve() == Path.cwd() else str(path.parent)

@@ -20,13 +20,14 @@ from trimtab.config import ProjectConfig
 from trimtab.data import infer
 from trimtab.data.contract import Contract
 from trimtab.data.table import Table
-from trimtab.errors import UsageError
+from trimtab.errors import CheckFailed, UsageError
 from trimtab.flavors import sklearn as flavor
 from trimtab.names import check_name
 from trimtab.pipeline import artifacts, prepare
 from trimtab.pipeline.budget import Stopwatch
 from trimtab.pipeline.candidates import resolve
 from trimtab.pipeline.evaluate import evaluate
+from trimtab.pipeline.fitting import answers
 from trimtab.pipeline.model import CandidateResult, Learnable, Split, TrainReport
 from trimtab.pipeline.train import metric_of
 from trimtab.pipeline.training import train_one
@@ -35,7 +36,7 @@ from trimtab.project.files import CONTRACT, TOML, find_root
 from trimtab.project.handles import ModelVersion
 from trimtab.project.project import Project
 from trimtab.project.watching import as_frame
-from trimtab.registry.bundle import decode
+from trimtab.registry.bundle import decode, to_pandas
 from trimtab.store.blobs import put_bytes
 from trimtab.workspace import Workspace, locate
 
@@ -55,6 +56,7 @@ def register(model: str, estimator: Any, *, train: tuple[Any, Any], test: tuple[
     check_name("model", model)
     if not hasattr(estimator, "predict"):
         raise UsageError(f"{type(estimator).__name__} has no predict; give a fitted scikit-learn estimator")
+    _require_fitted(estimator)
     space = workspace if isinstance(workspace, Workspace) else Workspace.open(locate(workspace), create=True)
     project = _project(model, space)
     table, split, contract = _rows(model, train, test, project)
@@ -64,6 +66,18 @@ def register(model: str, estimator: Any, *, train: tuple[Any, Any], test: tuple[
     learnable, _ = prepare.encoded(table.frame, contract, _plain(config), task, dataset)
     saved, by_frame = _fitting(estimator, learnable, split, contract, test[0])
     return _judged(space, config, contract, learnable, split, saved, by_frame, estimator, note)
+
+
+def _require_fitted(estimator: Any) -> None:
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        raise UsageError(f"this {type(estimator).__name__} is not fitted; call fit first") from None
+    except TypeError:                          # an estimator of another kind: predict will tell
+        pass
 
 
 def _project(model: str, space: Workspace) -> Project | None:
@@ -81,7 +95,9 @@ def _rows(model: str, train: tuple[Any, Any], test: tuple[Any, Any],
     names = [column.name for column in project.contract.features] if project else \
         [f"x{place}" for place in range(np.asarray(train[0]).shape[-1])]
     frames, targets = [], []
-    for X, y in (train, test):
+    for side, (X, y) in (("train", train), ("test", test)):
+        if not len(X):
+            raise UsageError(f"{side} has no rows; hold some out, e.g. with train_test_split(test_size=0.2)")
         frame = as_frame(X, names)
         values = np.asarray(y)
         if values.shape != (frame.height,):
@@ -90,8 +106,6 @@ def _rows(model: str, train: tuple[Any, Any], test: tuple[Any, Any],
         targets.append(values)
     if frames[0].columns != frames[1].columns:
         raise UsageError("train and test have different columns")
-    if not frames[1].height:
-        raise UsageError("test has no rows; hold some out, e.g. with train_test_split(test_size=0.2)")
     target = project.contract.target.name if project else _target_name(train[1], frames[0].columns)
     frame = pl.concat(frames, how="vertical_relaxed").with_columns(
         pl.Series(target, np.concatenate(targets).tolist()))
@@ -128,41 +142,64 @@ def _plain(config: ProjectConfig) -> ProjectConfig:
 def _fitting(estimator: Any, data: Learnable, split: Split, contract: Contract, X_test: Any) -> tuple[Any, bool]:
     """(the estimator as it will be saved, whether it needs a pandas frame)."""
     own = copy.deepcopy(estimator)
+    _forget_names(own)                                       # it is asked with a matrix, whose columns have no names
     rows = split.test[:_TRIED_ROWS]
     want = np.asarray(estimator.predict(X_test[:_TRIED_ROWS]))
-    if hasattr(own, "feature_names_in_"):
-        del own.feature_names_in_                            # it is asked with a matrix, whose columns have no names
     try:
         if np.array_equal(np.asarray(own.predict(data.X[rows])), want):
             return own, False
     except (ValueError, TypeError, IndexError):
         pass                                                  # it wants column names or raw categories
-    adapter = ByFrame(estimator, contract)
-    if np.array_equal(np.asarray(adapter.predict(data.X[rows])), want):
+    if np.array_equal(np.asarray(estimator.predict(_frame(contract, data.X[rows]))), want):
         return estimator, True
     raise UsageError("the estimator answers otherwise for the rows as trimtab stores them than for those you gave: was "
                      "it fitted on the train rows given here, without a step outside the estimator (a scaler, an "
                      "encoder)? Put such steps into one sklearn Pipeline")
 
 
-class ByFrame:
-    """An estimator that wants a pandas frame of raw columns, asked with the encoded matrix."""
+def _forget_names(value: Any) -> None:
+    """Drop the column names that an estimator and its parts remember from a frame; they would only warn."""
+    if isinstance(value, list | tuple):
+        for part in value:
+            _forget_names(part)
+    elif hasattr(value, "get_params") and not isinstance(value, type):
+        vars(value).pop("feature_names_in_", None)
+        for part in vars(value).values():
+            _forget_names(part)
 
-    def __init__(self, estimator: Any, contract: Contract) -> None:
+
+def _frame(contract: Contract, X: Any) -> Any:
+    return to_pandas(contract, decode(contract, X))
+
+
+class Asked:
+    """An estimator in the terms of the pipeline: asked with the encoded matrix, classes as codes.
+
+    contract: of the pandas frame that it wants; None for one that takes the matrix. Raises CheckFailed for a class that
+    the test rows do not have, as their codes would not fit.
+    """
+
+    def __init__(self, estimator: Any, contract: Contract | None, classes: Sequence[Any]) -> None:
         self._estimator, self._contract = estimator, contract
-        if hasattr(estimator, "predict_proba"):
-            self.predict_proba = lambda X: estimator.predict_proba(self._frame(X))
-        if hasattr(estimator, "classes_"):
-            self.classes_ = estimator.classes_
+        if classes:
+            known = np.asarray(estimator.classes_).tolist()
+            if not set(known) <= set(classes):
+                raise CheckFailed(f"the estimator knows the classes {known[:6]}, the rows have {list(classes)[:6]}; "
+                                  "give the rows that it was trained on as train")
+            self.classes_ = np.array([list(classes).index(label) for label in known], dtype=np.int64)
+            if hasattr(estimator, "predict_proba"):
+                self.predict_proba = lambda X: estimator.predict_proba(self._rows(X))
 
     def predict(self, X: Any) -> Any:
-        """The estimator's answers."""
-        return self._estimator.predict(self._frame(X))
+        """The estimator's answers: numbers, or codes of classes."""
+        found = np.asarray(self._estimator.predict(self._rows(X)))
+        if not hasattr(self, "classes_"):
+            return found
+        code = dict(zip(np.asarray(self._estimator.classes_).tolist(), self.classes_.tolist(), strict=True))
+        return np.array([code[label] for label in found.tolist()], dtype=np.int64)
 
-    def _frame(self, X: Any) -> Any:
-        from trimtab.registry.bundle import to_pandas
-
-        return to_pandas(self._contract, decode(self._contract, X))
+    def _rows(self, X: Any) -> Any:
+        return X if self._contract is None else _frame(self._contract, X)
 
 
 def _judged(space: Workspace, config: ProjectConfig, contract: Contract, data: Learnable, split: Split, saved: Any,
@@ -185,8 +222,8 @@ def _judged(space: Workspace, config: ProjectConfig, contract: Contract, data: L
         classes=data.classes, features=data.features, preprocessing=())
     done = evaluate(report, data, split, config, blobs=space.blobs, db=space.db, clock=space.clock, by=space.actor,
                     rng=np.random.default_rng(config.model.split.seed),
-                    refit=_refit(estimator, data, by_frame, contract),
-                    models={OWN: ByFrame(estimator, contract)} if by_frame else None)
+                    refit=_refit(estimator, data, contract if by_frame else None),
+                    models={OWN: Asked(saved, contract if by_frame else None, data.classes)})
     found = done.evaluation
     space.runs.log(run.id, {name: one.value for name, one in found.metrics.items()})
     space.runs.finish(run.id, outputs={"report": artifacts.save_report(space.blobs, report)})
@@ -201,20 +238,18 @@ def _judged(space: Workspace, config: ProjectConfig, contract: Contract, data: L
     return ModelVersion(space, version)
 
 
-def _refit(estimator: Any, data: Learnable, by_frame: bool, contract: Contract) -> Any:
+def _refit(estimator: Any, data: Learnable, contract: Contract | None) -> Any:
     """How the same estimator is fitted on other rows."""
     from sklearn.base import clone
+
+    labels = np.array(data.classes)[data.y] if data.classes else data.y
 
     def refit(rows: Any, seed: int) -> Any:
         fresh = clone(estimator)
         if "random_state" in fresh.get_params():
             fresh.set_params(random_state=seed)
-        from trimtab.pipeline.fitting import answers
-        from trimtab.registry.bundle import to_pandas
-
-        X = to_pandas(contract, decode(contract, data.X[rows])) if by_frame else data.X[rows]
-        fresh.fit(X, data.y[rows])
-        asked = ByFrame(fresh, contract) if by_frame else fresh
+        fresh.fit(data.X[rows] if contract is None else _frame(contract, data.X[rows]), labels[rows])
+        asked = Asked(fresh, contract, data.classes)
         return lambda at: answers(asked, at, data.task, len(data.classes))
 
     return refit

@@ -160,7 +160,8 @@ def _cells(row: ModelStatus) -> list[str]:
     if metric is not None:
         name, found = metric
         bounds = f"[{screen.number(found['low'])}, {screen.number(found['high'])}]"
-        quality = f"test {name.upper().replace('_', ' ')} {screen.number(found['value'])} {bounds}"
+        shown = name.upper() if len(name) <= 4 else name.replace('_', ' ')
+        quality = f"test {shown} {screen.number(found['value'])} {bounds}"
     newest = f"newest v{row.newest.number}" if row.newest else "all deleted"
     return [row.model, live, since, quality, newest]
 

@@ -1,0 +1,104 @@
+"""An estimator that was fitted elsewhere is judged, saved without pickle, and answers as it did before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+import trimtab
+from trimtab.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRIMTAB_USER", "ann")
+
+
+@pytest.fixture
+def people() -> tuple[pd.DataFrame, pd.Series]:
+    """Age, income and city → "yes" or "no"."""
+    rng = np.random.default_rng(0)
+    n = 300
+    frame = pd.DataFrame({"age": rng.integers(18, 80, n), "city": rng.choice(["北京", "上海", "广州"], n),
+                          "income": rng.lognormal(10, 0.5, n)})
+    wants = frame.age / 80 + (frame.city == "北京") * 0.5 + rng.normal(0, 0.3, n) > 0.8
+    return frame, pd.Series(np.where(wants, "yes", "no"), name="buys")
+
+
+def by_name() -> Any:
+    """A pipeline that picks its columns by name."""
+    return make_pipeline(ColumnTransformer([("city", OneHotEncoder(handle_unknown="ignore"), ["city"]),
+                                            ("numbers", StandardScaler(), ["age", "income"])]), LogisticRegression())
+
+
+def test_a_pipeline_that_picks_columns_by_name_is_served_with_a_frame(people: Any) -> None:
+    frame, target = people
+    X_train, X_test, y_train, y_test = train_test_split(frame, target, test_size=0.2, random_state=42)
+    model = by_name().fit(X_train, y_train)
+    version = trimtab.register("buys", model, train=(X_train, y_train), test=(X_test, y_test), note="own pipeline")
+    assert version.record.facts["input"] == "frame"
+    assert version.gates == "passed"
+    answered = version.bundle.predict_frame(pl.from_pandas(X_test))
+    np.testing.assert_array_equal(answered.probabilities, model.predict_proba(X_test))
+    assert version.deploy().after == 1
+    row = {"age": 30, "city": "北京", "income": 20_000.0}
+    assert version.predict(row).values[0] in ("yes", "no")
+
+
+def test_a_classifier_on_numbers_keeps_its_labels_and_needs_no_frame(people: Any) -> None:
+    frame, target = people
+    numbers = frame[["age", "income"]]
+    X_train, X_test, y_train, y_test = train_test_split(numbers, target, test_size=0.2, random_state=42)
+    model = RandomForestClassifier(20, random_state=0).fit(X_train, y_train)
+    version = trimtab.register("buys", model, train=(X_train, y_train), test=(X_test, y_test))
+    assert version.record.facts["input"] == "matrix"
+    assert version.record.facts["classes"] == ["no", "yes"]
+    np.testing.assert_array_equal(version.bundle.predict_frame(pl.from_pandas(X_test)).probabilities,
+                                  model.predict_proba(X_test))
+    assert hasattr(model, "feature_names_in_")                 # the owner's own object is left as it was
+
+
+def test_a_matrix_without_names_gets_some(people: Any) -> None:
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(100, 3))
+    y = X @ [1.0, 2.0, 3.0] + rng.normal(size=100)
+    version = trimtab.register("plain", LinearRegression().fit(X[:80], y[:80]), train=(X[:80], y[:80]),
+                               test=(X[80:], y[80:]))
+    assert [column.name for column in version.bundle.contract.features] == ["x0", "x1", "x2"]
+    assert version.metrics["mse"]["value"] > 0
+
+
+
+
+@pytest.mark.parametrize(("make", "said"), [
+    (lambda X, y: LinearRegression(), "not fitted"),
+    (lambda X, y: object(), "has no predict"),
+    (lambda X, y: LinearRegression().fit(X[:, :2], y), "answers otherwise|features"),
+])
+def test_what_can_not_be_registered_is_said_so(make: Any, said: str) -> None:
+    X = np.random.default_rng(1).normal(size=(100, 3))
+    y = X @ [1.0, 2.0, 3.0]
+    with pytest.raises((UsageError, ValueError), match=said):
+        trimtab.register("plain", make(X, y), train=(X[:80], y[:80]), test=(X[80:], y[80:]))
+
+
+@pytest.mark.parametrize(("train", "test", "said"), [
+    ((np.ones((5, 2)), np.ones(4)), (np.ones((5, 2)), np.ones(5)), "5 rows and y has shape"),
+    ((np.ones((5, 2)), np.ones(5)), (np.ones((0, 2)), np.ones(0)), "test has no rows"),
+])
+def test_rows_that_do_not_fit_are_said_so(train: Any, test: Any, said: str) -> None:
+    model = LinearRegression().fit(np.ones((5, 2)), np.ones(5))
+    with pytest.raises(UsageError, match=said):
+        trimtab.register("plain", model, train=train, test=test)

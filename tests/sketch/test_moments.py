@@ -17,7 +17,7 @@ VALUES = st.lists(st.floats(-1e3, 1e3).map(lambda v: round(v, 3)), min_size=1, m
 
 @given(VALUES, VALUES)
 def test_merged_moments_equal_one_pass(xs: list[float], ys: list[float]) -> None:
-    """To 1e-9, relative to the largest sum that the spread allows; equal values spread by the rounding of their mean."""
+    """To 1e-9 of the largest sum that the spread allows; equal values spread by the rounding of their mean."""
     merged, whole = Moments.of(xs).merge(Moments.of(ys)), Moments.of(xs + ys)
     assert (merged.n, merged.min, merged.max) == (whole.n, whole.min, whole.max)
     reach = max(abs(v) for v in xs + ys)

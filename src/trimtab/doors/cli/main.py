@@ -128,12 +128,22 @@ def _tell(problem: TrimtabError, *, as_json: bool) -> int:
         from trimtab.doors.cli.screen import print_json
 
         print_json(problem.to_json())
-    click.echo(f"{click.style('Error', fg='red', bold=True)}  {problem}", err=True)
+    text = str(problem)
+    if sys.stderr.isatty():                    # for people; who reads a pipe wants one line
+        from trimtab.doors.cli.screen import WIDTH_CELLS, wrapped
+
+        text = "\n       ".join(part for line in text.split("\n") for part in wrapped(line, WIDTH_CELLS - 7))
+    click.echo(f"{_label()}  {text}", err=True)
     return problem.answer.exit
 
 
+def _label() -> str:
+    """click drops the colour where stderr is no terminal; NO_COLOR is ours to honour."""
+    return "Error" if os.environ.get("NO_COLOR") else click.style("Error", fg="red", bold=True)
+
+
 def _fault(problem: Exception) -> int:
-    click.echo(f"{click.style('Error', fg='red', bold=True)}  A fault of trimtab's own: {type(problem).__name__}: "
+    click.echo(f"{_label()}  A fault of trimtab's own: {type(problem).__name__}: "
                f"{problem}\n       Repeat with TRIMTAB_DEBUG=1 to see where, and report it.", err=True)
     if os.environ.get("TRIMTAB_DEBUG"):
         traceback.print_exception(problem)

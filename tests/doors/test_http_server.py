@@ -199,7 +199,7 @@ def test_another_process_that_deploys_is_noticed(running: Running, folder: Path)
     begun = time.monotonic()
     with httpx.Client(base_url=running.url) as client:
         while client.post("/v2/models/risk/infer", json=body()).json()["model_version"] != "2":
-            assert time.monotonic() - begun < 5
+            assert time.monotonic() - begun < 60, "it was never noticed"
             time.sleep(0.01)
     ws.close()
 

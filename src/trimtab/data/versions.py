@@ -137,11 +137,6 @@ class Datasets:
         return made
 
 
-def record(store: Datasets, table: Table, contract: Contract, *, by: str) -> DatasetVersion:
-    """`store.record(…)`, as a function."""
-    return store.record(table, contract, by=by)
-
-
 def content_digest(frame: pl.DataFrame) -> Digest:
     """SHA-256 over names, types, values and row order. About 0.2 s for 10⁶ rows × 20 columns.
 

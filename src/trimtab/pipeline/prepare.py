@@ -167,12 +167,11 @@ def why_data(step: str, project: ProjectConfig, contract: Contract, cache: StepC
 
 def _read(project: ProjectConfig, contract: Contract, datasets: Datasets, blobs: BlobStore, by: str,
           cache: StepCache | None, fresh: bool, table: Table | None) -> tuple[Mapping[str, Digest], bool]:
-    from trimtab.data import versions
     from trimtab.data.readers import read_table
 
     def work() -> dict[str, Digest]:
         kept = keep_contract(table or read_table(project.model.data, root=project.root), contract)
-        recorded = versions.record(datasets, kept, contract, by=by)
+        recorded = datasets.record(kept, contract, by=by)
         return {"frame": recorded.parquet, **_aside(blobs, kept, recorded.digest)}
 
     source = source_digest(project) if table is None else None

@@ -14,7 +14,7 @@ from trimtab.clock import FixedClock
 from trimtab.data.infer import infer_contract
 from trimtab.data.profile import from_json, profile, to_json
 from trimtab.data.readers import from_frame
-from trimtab.data.versions import Datasets, content_digest, record
+from trimtab.data.versions import Datasets, content_digest
 from trimtab.errors import Malformed, NotFound
 from trimtab.keys import Keyring
 from trimtab.store.blobs_local import LocalBlobs
@@ -42,7 +42,7 @@ def test_data_are_kept_by_their_content(datasets):
     made = datasets.record(FRAME, contract, by="ann")
     assert (made.rows, made.columns, made.contract) == (4, tuple(FRAME.frame.columns), contract.digest)
     assert datasets.load(made.digest).equals(FRAME.frame)
-    assert record(datasets, replace(FRAME, source="other"), contract, by="bob") == made
+    assert datasets.record(replace(FRAME, source="other"), contract, by="bob") == made
     assert datasets.get(made.digest[:14]) == made
     assert datasets.list() == (made,)
     assert datasets.profile(made.digest) == profile(FRAME.frame, contract)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from trimtab.registry.versions import Versions
     from trimtab.serving.rollout import Rollouts
     from trimtab.tracking.runs import Runs
+    from trimtab.traffic.query import Traffic
 
 FOLDER = ".trimtab"
 SETTINGS = "workspace.toml"
@@ -164,11 +165,15 @@ class Workspace:
 
     def asked(self, model: str, *, since: datetime | None = None, until: datetime | None = None,
               version: int | None = None) -> pl.DataFrame:
-        """The traffic of a model as monitoring reads it. Nothing records predictions yet, so there are no rows."""
-        from trimtab.monitor.asked import nothing
+        """The traffic of a model as monitoring reads it."""
+        return self.traffic.frame(model=model, since=since, until=until, version=version)
 
-        del model, since, until, version
-        return nothing()
+    @cached_property
+    def traffic(self) -> Traffic:
+        """What was asked and answered, as `trimtab serve` recorded it."""
+        from trimtab.traffic.query import Traffic
+
+        return Traffic(self.folder / "traffic")
 
     def close(self) -> None:
         """Give the database's connections back."""

@@ -28,8 +28,9 @@ from trimtab.doors.desk import DESK, Desk
 from trimtab.doors.inference.routes import ROUTES as INFERENCE
 from trimtab.doors.rest.routes import ROUTES as REST
 from trimtab.errors import Conflict, Forbidden, Malformed, NotFound, TrimtabError, UsageError
-from trimtab.serving.engine import Engine
+from trimtab.serving.engine import Engine, Recorder
 from trimtab.serving.source import RolloutSource
+from trimtab.traffic.log import Durability, TrafficLog
 
 if TYPE_CHECKING:
     from trimtab.workspace import Workspace
@@ -51,21 +52,25 @@ def build_app(workspace: Workspace, engine: Engine) -> guard.Guard:
     return guard.Guard(app)
 
 
-def make_engine(workspace: Workspace) -> Engine:
-    """An engine over the workspace's rollouts, not started."""
+def make_engine(workspace: Workspace, record: Recorder | None = None) -> Engine:
+    """An engine over the workspace's rollouts, not started. record: told each answer before it goes out."""
     return Engine(RolloutSource(workspace.rollouts, workspace.versions), now=workspace.clock, ids=workspace.ids,
-                  log=guard.log)
+                  log=guard.log, record=record)
 
 
-def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *,
+def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durability: Durability = "fast",
           on_ready: Callable[[str], object] = lambda url: None) -> None:
     """Serve until SIGTERM or SIGINT; in-flight requests are answered. Port 0 picks a free one.
+
+    Each answer is recorded in the workspace's traffic/ before it goes out (durability: see `traffic.log`).
 
     on_ready: called with the URL when connections are taken. Raises Forbidden (an address that others could reach),
     Conflict (the port is taken), UsageError (no such address).
     """
     listening = _listen(host, port)
-    engine = make_engine(workspace)
+    recorder = TrafficLog(workspace.folder / "traffic", writer=workspace.ids.short("w"), now=workspace.clock,
+                          durability=durability)
+    engine = make_engine(workspace, recorder.append)
     try:
         engine.start()
         address, bound = listening.getsockname()[:2]
@@ -77,6 +82,7 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *,
         _Server(config, app, lambda: on_ready(url)).run(sockets=[listening])
     finally:
         engine.stop()
+        recorder.close()
         listening.close()
 
 

@@ -70,13 +70,6 @@ class Asked:
                      label=self.label[part], label_at=self.label_at[part])
 
 
-def nothing() -> pl.DataFrame:
-    """Traffic without a row, in the columns that are read."""
-    import polars as pl
-
-    return pl.DataFrame(schema=dict.fromkeys((*NEEDED, "label", "label_at"), pl.String))
-
-
 def truth(asked: Asked, task: str, classes: Sequence[object]) -> tuple[NDArray[np.bool_], Array]:
     """(which rows have a usable label, their truths as numbers or codes into `classes`), both of shape (rows,).
 

@@ -25,7 +25,8 @@ from trimtab.store.blobs_local import LocalBlobs
 from trimtab.store.db import Database
 from trimtab.workspace import SETTINGS, Workspace
 
-_MEMBER = re.compile(r"trimtab\.db|keys/(?:signing\.pem|[0-9a-f]{16}\.pub)|objects/[0-9a-f]{2}/[0-9a-f]{62}")
+_MEMBER = re.compile(r"trimtab\.db|keys/(?:signing\.pem|[0-9a-f]{16}\.pub)|objects/[0-9a-f]{2}/[0-9a-f]{62}"
+                     r"|traffic/w-[0-9a-z]{8}/\d{6}\.log")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +112,8 @@ def _write_tar(out: io.BufferedIOBase, workspace: Workspace, tables: Path) -> in
         for path in sorted((workspace.folder / "keys").iterdir()):
             if _MEMBER.fullmatch(f"keys/{path.name}"):
                 _add(tar, f"keys/{path.name}", path.read_bytes())
+        for path in sorted((workspace.folder / "traffic").glob("*/*.log")):
+            _add(tar, path.relative_to(workspace.folder).as_posix(), path.read_bytes())
         for digest in workspace.blobs.list():
             with workspace.blobs.open(digest) as source:
                 info = tarfile.TarInfo(f"objects/{digest.hex[:2]}/{digest.hex[2:]}")

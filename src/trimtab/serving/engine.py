@@ -20,18 +20,20 @@ import numpy as np
 
 from trimtab import clock
 from trimtab.clock import Clock
-from trimtab.data.contract import Column
+from trimtab.data.contract import Column, Contract
 from trimtab.errors import Busy, CheckFailed, NotFound, TrimtabError
 from trimtab.ids import Ids
 from trimtab.names import check_name
 from trimtab.registry.bundle import Bundle, Label, Prediction
 from trimtab.serving.rollout import PRODUCTION
 from trimtab.serving.source import Place, Source
+from trimtab.traffic.segments import Record, Row, Stage
 
 _RETRY_S = 5.0                                # between attempts to load a version that failed
 _RECHECK_S = 1.0                              # how soon a deleted version by number stops answering
 
 Log = Callable[[str, Mapping[str, object]], None]
+Recorder = Callable[[Record], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +72,34 @@ class State:
         return not [place for place in self.failures if place not in self.live]
 
 
+def recorded(answer: Answer, contract: Contract, rows: Sequence[Mapping[str, object]], at: str, stage: Stage,
+             latency_us: int) -> Record:
+    """What the flight recorder keeps of one answer: the contract's features as they came; the row's id as its key."""
+    features = [column.name for column in contract.features]
+    key = next((column.name for column in contract.columns if column.role == "id"), None)
+    shares = answer.prediction.probabilities
+    probabilities = [None] * len(rows) if shares is None else shares.tolist()
+    return Record(
+        batch=answer.ids[0], at=at, model=answer.model, endpoint=PRODUCTION, version=answer.version, stage=stage,
+        verdict="kept", latency_us=latency_us, rows=tuple(
+            Row(id=name, position=place, features={one: row.get(one) for one in features}, output=value,  # type: ignore[misc]
+                probabilities=share, key=None if key is None or row.get(key) is None else str(row[key]))
+            for place, (name, row, value, share) in enumerate(zip(
+                answer.ids, rows, answer.prediction.values, probabilities, strict=True))))
+
+
 class Engine:
     """Serves the endpoints of one source. `start` loads what is live and watches; `stop` ends the watcher.
 
-    poll_s: how often the source is asked for its revision; keep: how many versions by number stay loaded.
+    poll_s: how often the source is asked for its revision; keep: how many versions by number stay loaded; record: told
+    each answer before it is returned, and what it raises is raised instead of the answer.
     """
 
     def __init__(self, source: Source, *, now: Clock, ids: Ids, poll_s: float = 0.05, keep: int = 4,
-                 log: Log | None = None) -> None:
+                 log: Log | None = None, record: Recorder | None = None) -> None:
         self._source, self._clock, self._ids, self._poll_s, self._keep = source, now, ids, poll_s, keep
         self._log: Log = log or (lambda event, fields: None)
+        self._record = record
         self._live: Mapping[Place, Bundle] = MappingProxyType({})
         self._failures: Mapping[Place, Failure] = MappingProxyType({})
         self._revision = -1
@@ -142,10 +162,17 @@ class Engine:
 
     def answer(self, bundle: Bundle, model: str, rows: Sequence[Mapping[str, object]]) -> Answer:
         """The same from a bundle that `bundle` gave: whoever looked at its contract gets its answer."""
+        begun = time.perf_counter()
         prediction = bundle.predict_rows(rows)
+        latency_us = int((time.perf_counter() - begun) * 1e6)
         now = self._clock.now()
-        return Answer(model=check_name("model", model), version=bundle.number, prediction=prediction,
+        made = Answer(model=check_name("model", model), version=bundle.number, prediction=prediction,
                       classes=bundle.classes, ids=sorted(self._ids.prediction(now) for _ in rows))
+        if self._record is not None and rows:
+            live = self._live.get(Place(made.model, PRODUCTION))
+            stage: Stage = "champion" if live is not None and live.number == bundle.number else "version"
+            self._record(recorded(made, bundle.contract, rows, clock.to_text(now), stage, latency_us))
+        return made
 
     def _by_number(self, model: str, number: int) -> Bundle:
         key = (model, number)

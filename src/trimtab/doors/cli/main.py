@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "rollback": ("serving", "rollback", "Go back to the version that was live before."),
     "status": ("serving", "status", "What is live now."),
     "serve": ("serving", "serve", "Answer requests for every endpoint of the workspace."),
+    "traffic": ("traffic", "traffic", "What was asked and answered, as the server recorded it."),
     "predict": ("serving", "predict", "Ask a version for predictions on a table, without a server."),
     "monitor": ("monitor", "monitor", "Drift, late labels and alerts of what is live."),
     "explain": ("monitor", "explain", "Why did it alarm? Causes in order, evidence, effect sizes."),
@@ -52,7 +53,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 _GROUPS = (
     ("From data to a model", ("init", "check", "contract", "train", "evaluate", "why", "run", "demo")),
     ("Versions", ("register", "versions", "log", "diff", "alias", "checkout", "rebuild", "delete")),
-    ("In production", ("deploy", "promote", "rollback", "status", "serve", "predict")),
+    ("In production", ("deploy", "promote", "rollback", "status", "serve", "traffic", "predict")),
     ("Watching", ("monitor", "explain", "alert")),
     ("Workspace", ("audit", "doctor", "backup", "restore")),
 )

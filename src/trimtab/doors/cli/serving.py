@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -88,13 +88,19 @@ def status(call: Call, model: str | None) -> None:
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback only: this release has no log-in.")
 @click.option("--port", default=8321, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@click.option("--durability", type=click.Choice(["fast", "strict"]), default="fast", show_default=True,
+              help="When a recorded prediction is safe from a power cut: within a second, or before its answer.")
 @command
-def serve(call: Call, host: str, port: int) -> None:
-    """Answer requests for every endpoint of the workspace; follows deploy, promote and rollback by itself."""
+def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"]) -> None:
+    """Answer requests for every endpoint of the workspace; follows deploy, promote and rollback by itself.
+
+    Each prediction is recorded before its answer goes out; see trimtab traffic.
+    """
     from trimtab.doors import server
 
     workspace = call.workspace(create=True)
-    server.serve(workspace, host, port, on_ready=lambda url: click.echo(f"Serving on {url}", err=True))
+    server.serve(workspace, host, port, durability=durability,
+                 on_ready=lambda url: click.echo(f"Serving on {url}", err=True))
 
 
 @click.command()

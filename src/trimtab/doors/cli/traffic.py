@@ -1,0 +1,71 @@
+"""traffic: what was asked, and what was answered?"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import click
+
+from trimtab import clock
+from trimtab.doors.cli import screen
+from trimtab.doors.cli.options import Call, command
+
+if TYPE_CHECKING:
+    from trimtab.traffic.segments import Record, Row
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--id", "prediction", metavar="P-…", help="One prediction, with everything that was recorded of it.")
+@click.option("--since", metavar="TIME", help="From this day or moment on.")
+@click.option("--until", metavar="TIME", help="Up to this moment.")
+@click.option("--version", type=int, metavar="N", help="Answered by this version.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Predictions to show, the newest.")
+@command
+def traffic(call: Call, model: str | None, prediction: str | None, since: str | None, until: str | None,
+            version: int | None, limit: int) -> None:
+    """Predictions as `trimtab serve` recorded them, the newest last; --id tells one of them whole."""
+    from trimtab.traffic.query import row_json
+
+    recorded = call.workspace().traffic
+    if prediction is not None:
+        record, row = recorded.find(prediction)
+        call.show({"schema": "trimtab.prediction/1", **row_json(record, row)}, lambda: _render_one(record, row))
+        return
+    found = sorted(
+        ((row.id, record, row) for record in recorded.records(
+            model=model, version=version, since=clock.from_text(since) if since else None,
+            until=clock.from_text(until) if until else None) for row in record.rows), key=lambda one: one[0])
+
+    def render() -> None:
+        for text in screen.table([[name, screen.moment(record.at), f"{record.model} v{record.version}",
+                                   _shown(row.output)] for name, record, row in found[-limit:]]):
+            click.echo(text)
+        screen.line("Recorded", screen.count(len(found), "prediction"))
+        if found:
+            screen.follow(f"trimtab traffic --id {found[-1][0]}")
+        else:
+            screen.follow("trimtab serve", "what it answers is recorded")
+
+    call.show({"schema": "trimtab.traffic/1", "count": len(found),
+               "predictions": [row_json(record, row) for _, record, row in found[-limit:]]}, render)
+
+
+def _render_one(record: Record, row: Row) -> None:
+    screen.line("Prediction", f"{row.id}   {screen.moment(record.at)}")
+    screen.line("Answered", f"{_shown(row.output)}   by {record.model} v{record.version} at {record.endpoint} "
+                            f"({record.stage}), {record.latency_us:,} µs for {screen.count(len(record.rows), 'row')}")
+    if row.probabilities is not None:
+        screen.line("", "probabilities " + ", ".join(f"{share:.4f}" for share in row.probabilities))
+    if row.key is not None:
+        screen.line("Key", row.key)
+    asked = [f"{name} {_shown(value)}" for name, value in row.features.items()]
+    for start in itertools.count(0, 4):
+        if start >= len(asked):
+            break
+        screen.line("Asked" if start == 0 else "", "   ".join(asked[start:start + 4]))
+
+
+def _shown(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from trimtab.registry.versions import Versions
     from trimtab.serving.rollout import Rollouts
     from trimtab.tracking.runs import Runs
+    from trimtab.traffic.labels import Labels
     from trimtab.traffic.query import Traffic
 
 FOLDER = ".trimtab"
@@ -165,8 +166,18 @@ class Workspace:
 
     def asked(self, model: str, *, since: datetime | None = None, until: datetime | None = None,
               version: int | None = None) -> pl.DataFrame:
-        """The traffic of a model as monitoring reads it."""
-        return self.traffic.frame(model=model, since=since, until=until, version=version)
+        """The traffic of a model as monitoring reads it: with the labels that are known by now."""
+        from trimtab.traffic.query import with_labels
+
+        return with_labels(self.traffic.frame(model=model, since=since, until=until, version=version), self.labels,
+                           model)
+
+    @cached_property
+    def labels(self) -> Labels:
+        """What later turned out true."""
+        from trimtab.traffic.labels import Labels
+
+        return Labels(self.db, self.clock)
 
     @cached_property
     def traffic(self) -> Traffic:

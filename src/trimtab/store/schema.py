@@ -132,3 +132,10 @@ alerts = Table(
     _text("snooze_until", null=True), _text("evidence"), _text("causes"), _text("notes"),
     Index(None, "model", "endpoint", "state"),
 )
+
+labels = Table(                                # append-only; of a key the newest counts
+    "labels", metadata,
+    _text("model", key=True), _text("key_kind", key=True), _text("key", key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    _text("value"), _text("recorded_at"), _text("by"),
+)

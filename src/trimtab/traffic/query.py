@@ -17,6 +17,8 @@ from trimtab.traffic.segments import Record, Row, read
 if TYPE_CHECKING:
     import polars as pl
 
+    from trimtab.traffic.labels import Labels
+
 
 class Traffic:
     """The recorded predictions of one workspace, in `folder` (`<workspace>/traffic`)."""
@@ -54,6 +56,20 @@ class Traffic:
                 if row.id == prediction:
                     return record, row
         raise NotFound(f"no prediction {prediction[:40]!r} is recorded in this workspace")
+
+
+def with_labels(frame: pl.DataFrame, labels: Labels, model: str) -> pl.DataFrame:
+    """The frame with `label` (JSON text) and `label_at`, null where no truth is known; a prediction's own id wins."""
+    import polars as pl
+
+    ids, keys = frame["id"].to_list(), frame["key"].to_list()
+    by_id = labels.of(model, "prediction", ids)
+    by_key = labels.of(model, "key", [key for key in keys if key is not None])
+    found = [by_id.get(name) or by_key.get(key or "") for name, key in zip(ids, keys, strict=True)]
+    return frame.with_columns(
+        pl.Series("label", [None if one is None else canon.dumps(one.value).decode() for one in found],
+                  dtype=pl.String),
+        pl.Series("label_at", [None if one is None else one.at for one in found], dtype=pl.String))
 
 
 def row_json(record: Record, row: Row) -> dict[str, object]:

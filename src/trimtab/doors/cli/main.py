@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "status": ("serving", "status", "What is live now."),
     "serve": ("serving", "serve", "Answer requests for every endpoint of the workspace."),
     "traffic": ("traffic", "traffic", "What was asked and answered, as the server recorded it."),
+    "label": ("traffic", "label", "Tell what later turned out true of recorded predictions."),
     "predict": ("serving", "predict", "Ask a version for predictions on a table, without a server."),
     "monitor": ("monitor", "monitor", "Drift, late labels and alerts of what is live."),
     "explain": ("monitor", "explain", "Why did it alarm? Causes in order, evidence, effect sizes."),
@@ -53,7 +54,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 _GROUPS = (
     ("From data to a model", ("init", "check", "contract", "train", "evaluate", "why", "run", "demo")),
     ("Versions", ("register", "versions", "log", "diff", "alias", "checkout", "rebuild", "delete")),
-    ("In production", ("deploy", "promote", "rollback", "status", "serve", "traffic", "predict")),
+    ("In production", ("deploy", "promote", "rollback", "status", "serve", "traffic", "label", "predict")),
     ("Watching", ("monitor", "explain", "alert")),
     ("Workspace", ("audit", "doctor", "backup", "restore")),
 )

@@ -1,8 +1,9 @@
-"""traffic: what was asked, and what was answered?"""
+"""traffic, label: what was asked, what was answered, and what turned out true?"""
 
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -50,6 +51,30 @@ def traffic(call: Call, model: str | None, prediction: str | None, since: str | 
 
     call.show({"schema": "trimtab.traffic/1", "count": len(found),
                "predictions": [row_json(record, row) for _, record, row in found[-limit:]]}, render)
+
+
+@click.command()
+@click.argument("table", type=click.Path(path_type=Path))
+@click.argument("model", required=False)
+@click.option("--key", metavar="COLUMN", help="Join by this column, the rows' id, instead of by prediction ids.")
+@click.option("--truth", metavar="COLUMN", help="The column of true values (default: the target, else the last).")
+@command
+def label(call: Call, table: Path, model: str | None, key: str | None, truth: str | None) -> None:
+    """Tell what later turned out true: TABLE has a column of prediction ids (or --key) and one of true values.
+
+    Labels may come late, in any order, twice, and corrected; the newest counts.
+    """
+    from trimtab.project.labelling import label as keep
+
+    name = call.model(model)
+    told = keep(call.workspace(), name, table, key=key, truth=truth)
+
+    def render() -> None:
+        screen.line("Labels", f"{told.new:,} new, {told.repeated:,} told before, {told.corrected:,} corrected",
+                    style="green")
+        screen.follow(f"trimtab monitor {name}")
+
+    call.show(told.to_json(), render)
 
 
 def _render_one(record: Record, row: Row) -> None:

@@ -1,0 +1,43 @@
+"""How do truths that came later reach the predictions?  From a table with a key and a value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from trimtab.data.lookup import near
+from trimtab.data.readers import read_table
+from trimtab.errors import DataUnreadable, UsageError
+from trimtab.traffic.labels import Told
+from trimtab.workspace import Workspace
+
+PREDICTION = ("prediction", "prediction_id", "id")
+
+
+def label(workspace: Workspace, model: str, source: Any, *, key: str | None = None, truth: str | None = None) -> Told:
+    """Keep the labels of a table (path or frame).
+
+    key: the column that predictions are joined by; without it a column of prediction ids (`prediction`,
+    `prediction_id` or `id`). truth: the column of true values (default: the model's target, else the last column).
+    Raises NotFound (model), UsageError (no such column), DataUnreadable (a key or a truth is missing).
+    """
+    version = workspace.versions.resolve(model)
+    frame = read_table(source).frame
+    ids = key if key is not None else next((name for name in PREDICTION if name in frame.columns), None)
+    if ids is None:
+        raise UsageError(f"there is no column of prediction ids ({', '.join(PREDICTION)}); name the column to join by "
+                         "with --key")
+    target = truth or str(version.facts.get("target"))
+    value = target if target in frame.columns or truth else frame.columns[-1]
+    for name in (ids, value):
+        if name not in frame.columns:
+            raise UsageError(f"the labels have no column {name!r}.{near(name, frame.columns)}")
+    if ids == value:
+        raise UsageError(f"the column {ids!r} can't be both the key and the truth; name them with --key and --truth")
+    if missing := frame.filter(pl.col(ids).is_null() | pl.col(value).is_null()).height:
+        raise DataUnreadable(f"{missing} of {frame.height} rows have no {ids} or no {value}; leave them out until they "
+                             "are known")
+    return workspace.labels.put(version.model, "key" if key is not None else "prediction",
+                                zip(frame[ids].cast(pl.String).to_list(), frame[value].to_list(), strict=True),
+                                by=workspace.actor)

@@ -1,0 +1,93 @@
+"""What later turned out true?  Labels come late, out of order, twice, and corrected.
+
+A label belongs to a prediction's id, or to the key that the row brought along (its id column). Each is kept with its
+moment; the newest one counts. The same value again is no news, another value is a correction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from trimtab import canon, clock
+from trimtab.clock import Clock
+from trimtab.store.db import Database
+from trimtab.store.schema import journal_head, labels
+
+KeyKind = Literal["prediction", "key"]
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """The newest truth told of a key, and when it arrived."""
+
+    value: float | int | bool | str
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a delivery of labels held."""
+
+    new: int
+    repeated: int                             # the same value was told before
+    corrected: int                            # another value was
+
+    def to_json(self) -> dict[str, object]:
+        """As `label --json` prints it."""
+        return {"schema": "trimtab.labels/1", "new": self.new, "repeated": self.repeated, "corrected": self.corrected}
+
+
+class Labels:
+    """The labels of one workspace."""
+
+    def __init__(self, db: Database, now: Clock) -> None:
+        self._db, self._clock = db, now
+
+    def put(self, model: str, kind: KeyKind, told: Iterable[tuple[str, object]], *, by: str) -> Told:
+        """Keep (key, truth) pairs, all or none; of a key told twice in a delivery the last counts. They may come before
+        their prediction is known here."""
+        values = {key: canon.dumps(value).decode() for key, value in told}
+        keys = list(values)
+        new = repeated = corrected = 0
+        at = clock.to_text(self._clock.now())
+        with self._db.write() as conn:
+            conn.execute(sa.select(journal_head.c.seq).with_for_update())      # deliveries take turns
+            for start in range(0, len(keys), _CHUNK):
+                chunk = keys[start:start + _CHUNK]
+                known = {row.key: row for row in _newest(conn, model, kind, chunk)}
+                rows = []
+                for key in chunk:
+                    before = known.get(key)
+                    if before is not None and before.value == values[key]:
+                        repeated += 1
+                        continue
+                    new, corrected = new + (before is None), corrected + (before is not None)
+                    rows.append({"model": model, "key_kind": kind, "key": key, "value": values[key], "by": by,
+                                 "seq": 1 if before is None else before.seq + 1, "recorded_at": at})
+                if rows:
+                    conn.execute(labels.insert(), rows)
+        return Told(new=new, repeated=repeated, corrected=corrected)
+
+    def of(self, model: str, kind: KeyKind, keys: Iterable[str]) -> Mapping[str, Label]:
+        """The newest label of each key that has one."""
+        wanted = list(dict.fromkeys(keys))
+        found: dict[str, Label] = {}
+        with self._db.read() as conn:
+            for start in range(0, len(wanted), _CHUNK):
+                for row in _newest(conn, model, kind, wanted[start:start + _CHUNK]):
+                    found[row.key] = Label(value=canon.loads(row.value), at=row.recorded_at)  # type: ignore[arg-type]
+        return found
+
+
+def _newest(conn: Connection, model: str, kind: KeyKind, keys: list[str]) -> Iterable[sa.Row[tuple[object, ...]]]:
+    mine = sa.and_(labels.c.model == model, labels.c.key_kind == kind, labels.c.key.in_(keys))
+    newest = sa.select(labels.c.key, sa.func.max(labels.c.seq).label("seq")).where(mine).group_by(
+        labels.c.key).subquery()
+    return conn.execute(sa.select(labels).join(
+        newest, sa.and_(labels.c.key == newest.c.key, labels.c.seq == newest.c.seq)).where(mine)).all()

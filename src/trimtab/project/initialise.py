@@ -88,7 +88,8 @@ def initialise(source: Any, root: Path, workspace: Workspace, *, name: str | Non
     contract = infer.infer_contract(table.frame, target=goal, task=kind, ignore=ignore, time=by.time, group=by.group,
                                     owner=owner)
     train_rows, test_rows, _ = split.split_rows(table.frame, contract, by)
-    findings = quality.findings(table.frame, contract)
+    findings = (*quality.findings(table.frame, contract),
+                *quality.overlap_finding(table.frame, contract, train_rows, test_rows))
     contract = quality.confirmed(contract, findings)
     model = check_name("model", name) if name else model_name(source, goal)
     source, wrote = _kept(source, table, root, model)

@@ -139,3 +139,23 @@ labels = Table(                                # append-only; of a key the newes
     Column("seq", Integer, primary_key=True, autoincrement=False),
     _text("value"), _text("recorded_at"), _text("by"),
 )
+
+decisions = Table(                             # one application of a policy; its key is hash(policy, evidence)
+    "decisions", metadata,
+    _text("id", key=True), _text("model"), _text("endpoint"), _text("at"), _text("key"), _text("action"),
+    _text("reason"), _text("evidence"), _text("state"), _text("result", null=True),
+    Index(None, "key", unique=True), Index(None, "model", "at"),
+)
+
+policies = Table(                              # what a model's loop may do, and whether it is paused
+    "policies", metadata,
+    _text("model", key=True), _text("on_drift"), _text("settings"), Column("paused", Integer, nullable=False),
+    _text("why"), _text("by"), _text("at"),
+)
+
+stages = Table(                                # the challenger's desired state, beside `rollouts`
+    "stages", metadata,
+    _text("model", key=True), _text("endpoint", key=True), Column("champion", Integer, nullable=False),
+    Column("challenger", Integer), _text("stage"), Column("share", Float, nullable=False),
+    Column("revision", Integer, nullable=False), Column("journal_seq", BigInteger, nullable=False),
+)

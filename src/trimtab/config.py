@@ -11,7 +11,7 @@ import re
 import tomllib
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -282,6 +282,8 @@ def _convert(raw: object, kind: Any, name: str, where: str) -> Any:
 
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`(?: - at `\$\.?(.*)`)?", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `([^`]*)`(?: - at `\$\.?(.*)`)?", re.DOTALL)
+_ENUM = re.compile(r"Invalid enum value (.*)", re.DOTALL)
+_EXPECTED = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
 _OTHER = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 _TABLES: dict[str, type[msgspec.Struct]] = {
     "": _File, "model": Model, "model.split": SplitBy, "model.data": SqlSource, "train": Train, "train.budget": Budget,
@@ -301,7 +303,32 @@ def _explain(message: str, name: str, where: str) -> str:
     match = _OTHER.fullmatch(message)
     assert match is not None
     inner = _join(where, match[2])
-    return f"{name}: {inner or 'the file'}: {match[1][:1].lower() + match[1][1:].replace('`', '')}"
+    return f"{name}: {inner or 'the file'}: {_told(match[1], inner)}"
+
+
+_KINDS = {"object": "a table ({ key = value })", "array": "a list ([…])", "str": "text in quotes",
+          "bool": "true or false", "int": "a whole number", "float": "a number", "null": "nothing"}
+
+
+def _told(message: str, inner: str) -> str:
+    """msgspec's sentence about one value, in the words of a TOML file."""
+    if match := _ENUM.fullmatch(message):
+        return f"{match[1]} is not one of its values{suggest(match[1].strip(chr(39)), _values(inner))}"
+    if match := _EXPECTED.fullmatch(message):
+        wanted, got = (" or ".join(_KINDS.get(one, one) for one in side.split(" | ") if one != "null")
+                       for side in match.groups())
+        example = "; write { upper = 15 } or { lower = 0.9 }" if re.fullmatch(r"gates\.\w+", inner) else ""
+        return f"expected {wanted}, got {got}{example}"
+    return message[:1].lower() + message[1:].replace("`", "")
+
+
+def _values(inner: str) -> tuple[str, ...]:
+    """What the key may be: the alternatives of its Literal type."""
+    where, _, key = inner.rpartition(".")
+    table = _TABLES.get(where, FeatureRule)
+    kind = get_type_hints(table).get(key)
+    parts = [kind, *get_args(kind)]
+    return tuple(str(value) for part in parts if get_origin(part) is Literal for value in get_args(part))
 
 
 def _join(where: str, inner: str | None) -> str:

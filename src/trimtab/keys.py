@@ -55,9 +55,13 @@ class Keyring:
         if not _KEY_ID.fullmatch(key_id) or not path.is_file():
             raise NotFound(f"no public key {key_id[:40]!r} in {self._folder.name}/; copy it there from the workspace "
                            "that signed", key=key_id)
-        raw = bytes.fromhex(path.read_text().strip())
+        try:
+            raw = bytes.fromhex(path.read_text(encoding="ascii").strip())
+        except ValueError:                     # not hexadecimal, or not even text: the id will not match
+            raw = b""
         if key_id_of(raw) != key_id:
-            raise SignatureInvalid(f"{path.name} does not hold the key that its name says", key=key_id)
+            raise SignatureInvalid(f"{path.name} in {self._folder.name}/ does not hold the key that its name says; "
+                                   "copy it there from a backup, or from the workspace that signed", key=key_id)
         return raw
 
     def ids(self) -> list[str]:
@@ -74,8 +78,13 @@ class Keyring:
             fresh = Ed25519PrivateKey.generate().private_bytes(
                 ser.Encoding.PEM, ser.PrivateFormat.PKCS8, ser.NoEncryption())
             _write_once(path, fresh, 0o600)
-        key = ser.load_pem_private_key(path.read_bytes(), password=None)
-        assert isinstance(key, Ed25519PrivateKey)
+        try:
+            key = ser.load_pem_private_key(path.read_bytes(), password=None)
+        except (ValueError, TypeError):
+            key = None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise SignatureInvalid(f"{path.name} in {self._folder.name}/ is not an Ed25519 private key, so nothing can "
+                                   "be signed. Restore it from a backup.")
         raw = key.public_key().public_bytes(ser.Encoding.Raw, ser.PublicFormat.Raw)
         key_id = key_id_of(raw)
         if not (self._folder / f"{key_id}.pub").exists():

@@ -98,6 +98,13 @@ def test_the_formula_has_its_numbers(data):
     assert "γ=0.05, λ=0.1, 160 support rows" in text
 
 
+def test_a_negative_intercept_is_subtracted(data):
+    """Not `+ −3.76`."""
+    X, targets = data
+    shifted = X, {**targets, "regression": targets["regression"] - 1000}
+    assert "K(xᵢ, x; θ) − 6" in formula(fitted(shifted, "kernel_ridge", "regression"), FEATURES)
+
+
 def test_a_linear_model_is_written_in_the_columns_own_units(data):
     """β of the scaled fit, turned back, reproduces the prediction from raw values."""
     model = fitted(data, "ridge", "regression", params={"alpha": 1.0})

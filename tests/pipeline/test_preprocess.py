@@ -128,3 +128,14 @@ def test_a_rule_for_a_column_that_is_no_feature_names_the_near_one():
     """Did you mean …"""
     with pytest.raises(ConfigInvalid, match=r"\[features\] incom: .* did you mean 'income'"):
         plan(FEATURES, X, "scaled", {"incom": FeatureRule(scale=False)})
+
+
+@pytest.mark.parametrize(("column", "rule", "sentence"), [
+    ("age", FeatureRule(encode="onehot"), r"\[features\] age: encode = \"onehot\" is for categories.* a number"),
+    ("since", FeatureRule(encode="ordinal"), r"is for categories, and this is a datetime"),
+    ("city", FeatureRule(impute="median"), r"\[features\] city: a category has no median; write impute = \"most_fr"),
+])
+def test_a_rule_that_could_do_nothing_is_refused(column, rule, sentence):
+    """A setting that is read and ignored would be a lie."""
+    with pytest.raises(ConfigInvalid, match=sentence):
+        plan(FEATURES, X, "scaled", {column: rule})

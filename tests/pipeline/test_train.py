@@ -161,6 +161,20 @@ def test_a_wrong_candidate_is_refused_before_any_run_begins(bench, diabetes):
     assert runs.list() == ()
 
 
+@pytest.mark.parametrize(("more", "sentence"), [
+    ("[gates]\nmsee = { upper = 1 }\n", "'msee' is not a metric of a regression model; did you mean 'mse'"),
+    ("[gates]\nauc = { lower = 0.9 }\n", "'auc' is not a metric of a regression model"),
+    ("[features]\nx99 = { scale = true }\n", r"\[features\] x99: there is no feature of that name"),
+    ("[train.params.rigde]\nalpha = 1\n", r"\[train.params.rigde\]: .* did you mean 'ridge'"),
+])
+def test_a_setting_that_means_nothing_is_refused_before_any_run_begins(bench, diabetes, more, sentence):
+    """Once, with exit code 2; not once a candidate, and not only when the model is judged."""
+    go, runs, _ = bench
+    with pytest.raises(ConfigInvalid, match=sentence):
+        go(*diabetes, ["linear"], more)
+    assert runs.list() == ()
+
+
 def test_a_warning_of_convergence_becomes_a_note(bench):
     """Warnings are errors in this test run, so it can't have been one."""
     rng = np.random.default_rng(0)

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import trimtab
-from trimtab.errors import UsageError
+from trimtab.errors import ContractViolation, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +55,31 @@ def test_a_pipeline_that_picks_columns_by_name_is_served_with_a_frame(people: An
     assert version.deploy().after == 1
     row = {"age": 30, "city": "北京", "income": 20_000.0}
     assert version.predict(row).values[0] in ("yes", "no")
+
+
+def test_a_version_answers_for_frames_and_matrices_as_for_rows(people: Any) -> None:
+    frame, target = people
+    numbers = frame[["age", "income"]]
+    model = LogisticRegression(max_iter=5000).fit(numbers[:200], target[:200])
+    version = trimtab.register("plain", model, train=(numbers[:200], target[:200]), test=(numbers[200:], target[200:]))
+    want = list(version.predict(numbers[200:].to_dict("records")).values)
+    assert list(version.predict(numbers[200:]).values) == want
+    assert list(version.predict(pl.from_pandas(numbers[200:])).values) == want
+    assert list(version.predict(frame[200:].assign(buys="?")).values) == want       # more columns than it looks at
+    assert list(version.predict(numbers[200:].to_numpy()).values) == want
+    with pytest.raises(ContractViolation, match="income is missing"):
+        version.predict(frame[["age"]])
+    with pytest.raises(UsageError, match=r"expected \(rows, 2\): age, income"):
+        version.predict([1.0, 2.0])
+    with pytest.raises(UsageError):
+        version.predict("data.csv")
+
+
+def test_a_pipeline_by_name_answers_for_a_frame(people: Any) -> None:
+    frame, target = people
+    model = by_name().fit(frame[:200], target[:200])
+    version = trimtab.register("buys", model, train=(frame[:200], target[:200]), test=(frame[200:], target[200:]))
+    np.testing.assert_array_equal(version.predict(frame[200:]).probabilities, model.predict_proba(frame[200:]))
 
 
 def test_a_classifier_on_numbers_keeps_its_labels_and_needs_no_frame(people: Any) -> None:

@@ -110,7 +110,7 @@ def formula(pipeline: Any, features: Sequence[Feature], classes: Sequence[Label]
     what = "landmark" if machine.kind.startswith("Nyström") else "support"
     tail = f"K = {machine.shown_kernel}{facts}, {len(machine.rows):,} {what} rows"
     if not machine.pairs:
-        return f"ŷ(x) = Σ αᵢ K(xᵢ, x; θ) + {_number(machine.intercepts[0])}, {tail}{_largest(machine.coefficients[0])}"
+        return f"ŷ(x) = Σ αᵢ K(xᵢ, x; θ) {_signed(machine.intercepts[0])}, {tail}{_largest(machine.coefficients[0])}"
     lines = []
     for pair, b, alpha in zip(machine.pairs, machine.intercepts, machine.coefficients, strict=True):
         rows, sign = int(np.count_nonzero(alpha)), _pair(pair, classes, len(machine.pairs))

@@ -44,16 +44,31 @@ def plan(features: Sequence[Feature], X: Array, style: Style,
 
     X: shape (training rows, features), read only for where values are missing. style: "plain" (least squares, which
     scaling can't change), "scaled" (penalised and kernel models), "trees" (ordinal, missing values kept), "none".
-    Raises ConfigInvalid when a rule names a column that is no feature.
+    Raises ConfigInvalid as `check_rules`.
     """
     rules = rules or {}
-    names = [feature.name for feature in features]
-    for name in rules:
-        if name not in names:
-            raise ConfigInvalid(f"[features] {name}: there is no feature of that name{suggest(name, names)}", key=name)
+    check_rules(rules, features)
     absent = [int(np.isnan(column).sum()) for column in X.T]
     return tuple(_treat(index, feature, absent[index] > 0 or feature.missing, absent[index] == len(X), style,
                         rules.get(feature.name)) for index, feature in enumerate(features))
+
+
+def check_rules(rules: Mapping[str, FeatureRule], features: Sequence[Feature]) -> None:
+    """Refuse a rule of `[features]` that could do nothing: a setting that is read and ignored would be a lie.
+
+    Raises ConfigInvalid: a column that is no feature, an encoding of what is no category, a mean of categories.
+    """
+    kinds = {feature.name: feature.kind for feature in features}
+    for name, rule in rules.items():
+        if name not in kinds:
+            raise ConfigInvalid(f"[features] {name}: there is no feature of that name{suggest(name, list(kinds))}",
+                                key=name)
+        if rule.encode is not None and kinds[name] != "category":
+            raise ConfigInvalid(f"[features] {name}: encode = \"{rule.encode}\" is for categories, and this is a "
+                                f"{kinds[name]}; leave encode out, or make it a category in contract.toml", key=name)
+        if rule.impute in ("mean", "median") and kinds[name] == "category":
+            raise ConfigInvalid(f"[features] {name}: a category has no {rule.impute}; write impute = "
+                                "\"most_frequent\", or leave it out: missing is then a category of its own", key=name)
 
 
 def build(treatments: Sequence[Treatment]) -> Any:

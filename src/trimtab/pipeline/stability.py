@@ -27,7 +27,8 @@ SPLITS = 5
 NOISE = 0.01
 BLANKED = 0.1
 MOST_ROWS = 20_000
-_SAME = 1e-9                                  # relative; sums in another order differ in the last bits
+_SAME = 1e-6                                  # relative; sums in another order differ in the last bits, and a kernel
+                                              # machine whose terms cancel (Nyström) has few bits left
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from trimtab.canon import Digest
-from trimtab.config import CLASSIFICATION_CANDIDATES, REGRESSION_CANDIDATES, ProjectConfig
+from trimtab.config import CLASSIFICATION_CANDIDATES, REGRESSION_CANDIDATES, ProjectConfig, suggest
 from trimtab.errors import ConfigInvalid, OverBudget, UsageError
-from trimtab.pipeline import artifacts
+from trimtab.pipeline import artifacts, gate, preprocess
 from trimtab.pipeline.budget import OnProgress, Stopwatch, Timer
 from trimtab.pipeline.cache import Components, StepCache, flat_environment
 from trimtab.pipeline.candidates import Candidate, resolve
@@ -24,6 +24,7 @@ from trimtab.pipeline.choice import BASELINE, choose
 from trimtab.pipeline.code import function_code, modules_code
 from trimtab.pipeline.fitting import FitFailed
 from trimtab.pipeline.model import CandidateResult, Learnable, Split, Task, TrainReport
+from trimtab.pipeline.recipes import RECIPES
 from trimtab.pipeline.steps import Bench, load_result, step_of
 from trimtab.store.blobs import BlobStore
 from trimtab.tracking.runs import Runs
@@ -46,6 +47,7 @@ def train(learnable: Learnable, split: Split, project: ProjectConfig, *, blobs: 
     """
     names, named_baseline = names_of(candidates, project, learnable.task)
     wanted = [_resolve(name, learnable.task, project) for name in names]
+    _check_settings(project, learnable, names)
     dataset = learnable.dataset or artifacts.learnable_digest(learnable)
     model, metric = project.model.name, metric_of(learnable.task)
     parent = runs.start("train", model, by=by, inputs={"dataset": dataset, "split": split.digest}, params={
@@ -77,6 +79,17 @@ def train(learnable: Learnable, split: Split, project: ProjectConfig, *, blobs: 
     finally:
         runs.finish(parent.id, status=status, outputs=outputs if status == "finished" else {})
     return report
+
+
+def _check_settings(project: ProjectConfig, learnable: Learnable, names: Sequence[str]) -> None:
+    """What can only be checked once the task and the columns are known; before any fit. Raises ConfigInvalid."""
+    gate.check_names(project.gates, task=learnable.task, candidates=(*project.train.candidates, *names))
+    preprocess.check_rules(project.features, learnable.features)
+    known = tuple(dict.fromkeys((*RECIPES, *project.train.candidates, *names)))
+    for name in project.train.params:
+        if name not in known:
+            raise ConfigInvalid(f"trimtab.toml: [train.params.{name}]: there is no candidate {name!r}"
+                                f"{suggest(name, known)}", key=f"train.params.{name}")
 
 
 def components(candidate: str, project: ProjectConfig, inputs: dict[str, Digest], *,

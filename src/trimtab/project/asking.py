@@ -11,7 +11,7 @@ import polars as pl
 
 from trimtab.data.check import check_table
 from trimtab.data.readers import read_table
-from trimtab.registry.bundle import Prediction, load_bundle
+from trimtab.registry.bundle import Bundle, Prediction, load_bundle
 from trimtab.workspace import Workspace
 
 
@@ -50,6 +50,18 @@ class Answered:
             yield f" … {len(self.rows) - limit:,} more (--limit, or --json for all)"
         for violation in self.violations[:limit]:
             yield f" not predicted: {violation['message']}"
+
+
+def predict_batch(bundle: Bundle, rows: Any) -> Prediction:
+    """Answers for a frame or a matrix, all or none. Raises ContractViolation, UsageError (no table of numbers)."""
+    from trimtab.project.watching import as_frame
+
+    names = [column.name for column in bundle.contract.features]
+    frame = as_frame(rows, names)
+    if known := [name for name in frame.columns if name in names]:
+        frame = frame.select(known)
+    check_table(bundle.contract, frame, roles=("feature",)).raise_if_bad("the rows")
+    return bundle.predict_frame(frame)
 
 
 def predict_table(workspace: Workspace, reference: str, source: Path | pl.DataFrame) -> Answered:

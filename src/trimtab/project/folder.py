@@ -35,6 +35,9 @@ class Folder:
         """Read the folder's trimtab.toml. Raises ConfigInvalid."""
         return cls(root, workspace, configuration.load(root / TOML))
 
+    def __repr__(self) -> str:
+        return f"<project {self.name} in {self.root.name}/, workspace {self.workspace.folder.name}/>"
+
     @property
     def name(self) -> str:
         """The model's name."""

@@ -60,9 +60,20 @@ class ModelVersion:
         return self.workspace.rollouts.deploy(self.model, self.number, by=self.workspace.actor, why=why,
                                               endpoint=endpoint, dry_run=dry_run)
 
-    def predict(self, rows: Mapping[str, object] | Sequence[Mapping[str, object]]) -> Prediction:
-        """Answers for one row or several, as mappings of column to value. Raises ContractViolation."""
-        return self.bundle.predict_rows([rows] if isinstance(rows, Mapping) else list(rows))
+    def predict(self, rows: Any) -> Prediction:
+        """Answers for one row or several; each is checked against the contract of this version.
+
+        rows: a mapping of column to value, a sequence of them, a pandas or Polars frame, or a matrix of shape (rows,
+        features) in the contract's order. Columns of a frame that are no features are not looked at. Raises
+        ContractViolation (nothing is predicted then), UsageError (something else).
+        """
+        if isinstance(rows, Mapping):
+            return self.bundle.predict_rows([rows])
+        if isinstance(rows, Sequence) and not isinstance(rows, str) and all(isinstance(r, Mapping) for r in rows):
+            return self.bundle.predict_rows(rows)
+        from trimtab.project.asking import predict_batch
+
+        return predict_batch(self.bundle, rows)
 
     def diff(self, other: ModelVersion | str) -> Difference:
         """How it differs from an older version. Raises NotFound."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trimtab.errors import CheckFailed
+from trimtab.errors import CheckFailed, UsageError
 from trimtab.project.files import TOML
 from trimtab.project.initialise import Initialised, initialise
 from trimtab.project.judging import Judged
@@ -56,10 +56,13 @@ def run(source: Any, root: Path, workspace: Workspace, *, say: Callable[[Step], 
         on_progress: OnProgress | None = None, **options: Any) -> Story:
     """From a table to a live model. options: as `initialise` takes them, for a folder without a project.
 
-    Raises what its steps raise; CheckFailed where a gate failed (the version is registered, nothing is deployed).
+    source: None for the table that the project in `root` names. Raises what its steps raise; UsageError where there is
+    neither a project nor a source; CheckFailed where a gate failed (the version is registered, nothing is deployed).
     """
     initialised = None
     if not (root / TOML).exists():
+        if source is None:
+            raise UsageError("there is no trimtab.toml in this folder; name a table: trimtab run data.csv")
         initialised = initialise(source, root, workspace, **options)
         say(initialised)
     project = Project.open(root, workspace)

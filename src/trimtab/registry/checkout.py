@@ -150,7 +150,8 @@ def _refuse_used(folder: Path) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise UsageError(f"{folder.name} is not a folder; name a new or empty one")
     if folder.is_dir() and any(folder.iterdir()):
-        raise UsageError(f"the folder {folder.name}/ is not empty; name a new or empty one, nothing was written")
+        raise UsageError(f"the folder {folder.resolve().name}/ is not empty; name a new or empty one, nothing was "
+                         "written")
 
 
 def _write(folder: Path, relative: str, data: bytes) -> None:

@@ -142,14 +142,13 @@ def render_init(done: Initialised) -> None:
     screen.line("Split", f"{100 - round(done.split.test * 100)}/{round(done.split.test * 100)}, {by}   "
                          f"({done.train_rows:,} train, {done.test_rows:,} held out)")
     if not (done.split.time or done.split.group):
-        screen.line("", "for rows ordered in time use --split time:COLUMN")
+        times = [column.name for column in done.contract.features if column.type == "datetime"]
+        screen.line("", f"for rows ordered in time use --split time:{times[0] if times else 'COLUMN'}")
     screen.line("Contract", f"{screen.count(len(done.contract.features), 'feature')} → contract.toml   "
                             "(types, ranges, missing, categories)")
     if done.findings:
         screen.line("Found", f"{screen.count(len(done.findings), 'thing')} worth a look", style="yellow")
-        for text in screen.table([[found.column, found.text] for found in done.findings[:_SHOWN]],
-                                 indent=screen.LABEL_CELLS + 2):
-            click.echo(text)
+        screen.columns([(found.column, found.text) for found in done.findings[:_SHOWN]])
         if len(done.findings) > _SHOWN:
             screen.line("", f"… and {len(done.findings) - _SHOWN} more (--json has them all)")
     screen.line("Wrote", f"{', '.join(done.wrote)}, .trimtab/ (git-ignored)")
@@ -172,9 +171,7 @@ def render_check(done: Checked) -> None:
             screen.line("", violation.message)
     if done.findings:
         screen.line("Found", f"{screen.count(len(done.findings), 'thing')} worth a look", style="yellow")
-        for text in screen.table([[found.column, found.text] for found in done.findings[:_SHOWN]],
-                                 indent=screen.LABEL_CELLS + 2):
-            click.echo(text)
+        screen.columns([(found.column, found.text) for found in done.findings[:_SHOWN]])
     screen.follow("trimtab train" if done.ok else "trimtab contract edit COLUMN")
 
 

@@ -75,6 +75,21 @@ def follow(command: str, why: str = "") -> None:
         click.echo(f"Next: {styled(command, 'bold')}{'   ' + why if why else ''}")
 
 
+def columns(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of (name, text) under a label: names aligned, the texts wrapped beside them."""
+    width = max((cells(name) for name, _ in rows), default=0)
+    inner = LABEL_CELLS + 2 + width + 2
+    for name, text in rows:
+        if inner > WIDTH_CELLS // 2:           # a very long name: its text goes below it
+            line("", name)
+            line("", text)
+            continue
+        first, *rest = wrapped(text, WIDTH_CELLS - inner)
+        click.echo(f"{'':{LABEL_CELLS + 2}}{pad(name, width)}  {first}".rstrip())
+        for more in rest:
+            click.echo(f"{'':{inner}}{more}")
+
+
 def table(rows: Sequence[Sequence[str]], *, indent: int = 1, right: Sequence[int] = ()) -> list[str]:
     """Rows as aligned lines, two spaces between columns; `right` names the columns that align on the right.
 

@@ -109,12 +109,17 @@ def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Rows to print.")
 @command
 def predict(call: Call, version: str, table: Path, limit: int) -> None:
-    """Ask a version for predictions on the rows of a table; rows that break the contract are said so."""
+    """Ask a version for predictions on the rows of a table; rows that break the contract are said so.
+
+    Exit code 1 when no row keeps the contract.
+    """
     from trimtab.project.asking import predict_table
 
     workspace = call.workspace()
     answer = predict_table(workspace, version, table)
     call.show(answer.to_json(), lambda: _render_answer(answer, limit))
+    if answer.violations and not answer.rows:
+        raise click.exceptions.Exit(1)
 
 
 def _show(call: Call, change: Change) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", metavar="TABLE", type=click.Path(path_type=Path))
+@click.argument("source", metavar="[TABLE]", required=False, type=click.Path(path_type=Path))
 @click.option("--name", metavar="NAME", help="The model's name (default: the file's, or the target's).")
 @click.option("--target", metavar="COLUMN", default="-1", help="A column's name, or its place (default: the last).")
 @click.option("--task", type=click.Choice(["regression", "binary", "multiclass"]),
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, default=42, show_default=True, help="Of the split.")
 @click.option("--ignore", metavar="COLUMN", multiple=True, help="A column that is no feature; may be repeated.")
 @command
-def run(call: Call, source: Path, split_by: str, test: float, seed: int, **options: Any) -> None:
+def run(call: Call, source: Path | None, split_by: str, test: float, seed: int, **options: Any) -> None:
     """From TABLE to a live model: init, train, evaluate, register, deploy.
 
-    The options count where the folder holds no project yet.
+    The options count where the folder holds no project yet; where there is one, TABLE may be left out.
     """
     from trimtab.project import story
 

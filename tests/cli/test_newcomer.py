@@ -1,0 +1,75 @@
+"""What a newcomer meets in the first ten minutes: readable lines, the right hint, the right exit code."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.cli.conftest import write_linear
+
+from trimtab.doors.cli import screen
+
+
+def test_findings_are_wrapped_and_a_time_column_is_named(trimtab: Any) -> None:
+    rng = np.random.default_rng(0)
+    rows = [f"c{place:04d},{20_200_101 + place % 28},2026-01-{1 + place % 28:02d},{value:.4f},{value * 2:.4f}"
+            for place, value in enumerate(rng.normal(size=120))]
+    Path("data.csv").write_text("customer_id,code,opened,a,y\n" + "\n".join(rows) + "\n")
+    out = trimtab("init", "data.csv").out
+    assert "for rows ordered in time use --split time:opened" in out
+    assert "is it known before" in " ".join(out.split())         # the whole sentence, over two lines
+    assert max(screen.cells(line) for line in out.splitlines()) <= 100
+
+
+def test_names_that_are_too_long_to_stand_beside_a_text(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.columns([("列" * 40, "word " * 30), ("b", "text")])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(screen.cells, lines)) <= 100
+    assert len(lines) > 3
+
+
+def test_predictions_of_which_none_can_be_made_end_with_1(trimtab: Any) -> None:
+    write_linear(Path("data.csv"))
+    trimtab("run", "data.csv")
+    Path("new.csv").write_text("a,b\n0.5,5000\n")
+    assert "not predicted" in trimtab("predict", "y@champion", "new.csv", code=1).out
+    assert trimtab("predict", "y@champion", "new.csv", "--json", code=1).json["predictions"] == []
+
+
+def test_run_goes_on_with_the_project_that_is_there_also_on_a_query(trimtab: Any) -> None:
+    rng = np.random.default_rng(1)
+    with sqlite3.connect("loans.db") as db:
+        db.execute("create table loans (a real, y real)")
+        db.executemany("insert into loans values (?, ?)", [(a, 2 * a + e) for a, e in rng.normal(size=(200, 2))])
+    db.close()
+    assert "name a table" in trimtab("run", code=2).err
+    trimtab("init", "--sql", "select * from loans", "--url", "sqlite:///loans.db", "--name", "loans")
+    assert trimtab("run", "--json").json["model"] == "loans"
+
+
+def test_a_spoilt_key_is_said_so(trimtab: Any) -> None:
+    write_linear(Path("data.csv"))
+    trimtab("run", "data.csv")
+    keys = Path(".trimtab/keys")
+    for path in keys.glob("*.pub"):
+        path.chmod(0o644)
+        path.write_text("no key\n")
+    assert "does not hold the key that its name says; copy it there from a backup" in \
+        trimtab("audit", "verify", code=1).err
+
+
+def test_a_spoilt_private_key_is_said_so(trimtab: Any) -> None:
+    write_linear(Path("data.csv"))
+    trimtab("run", "data.csv")
+    Path(".trimtab/keys/signing.pem").write_text("no key\n")
+    told = trimtab("deploy", "y@v1", "--endpoint", "other", code=1).err
+    assert "signing.pem in keys/ is not an Ed25519 private key" in told
+
+
+def test_a_folder_that_is_not_empty_is_named_also_as_a_dot(trimtab: Any) -> None:
+    write_linear(Path("data.csv"))
+    trimtab("run", "data.csv")
+    assert f"the folder {Path.cwd().name}/ is not empty" in trimtab("checkout", "y@v1", ".", code=2).err

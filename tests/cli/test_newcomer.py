@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +76,44 @@ def test_a_folder_that_is_not_empty_is_named_also_as_a_dot(trimtab: Any) -> None
     write_linear(Path("data.csv"))
     trimtab("run", "data.csv")
     assert f"the folder {Path.cwd().name}/ is not empty" in trimtab("checkout", "y@v1", ".", code=2).err
+
+
+@pytest.mark.parametrize("args", [("rollback", "y", "--to", "x"), ("delete", "y@v1"), ("deply",), ("log", "--nope")])
+def test_a_wrong_argument_is_an_object_where_one_was_asked_for(trimtab: Any, args: tuple[str, ...]) -> None:
+    told = trimtab(*args, "--json", code=2).json
+    assert told["schema"] == "trimtab.error/1"
+    assert told["error"]["code"] == "usage"
+    assert told["error"]["message"]
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "ascii"])
+def test_a_terminal_of_another_encoding_is_no_fault(tmp_path: Path, encoding: str) -> None:
+    write_linear(tmp_path / "data.csv", rows=60)
+    ran = subprocess.run([sys.executable, "-c", "from trimtab.doors.cli.main import main; main(['init', 'data.csv'])"],
+                         cwd=tmp_path, env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+                         capture_output=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert b"Contract" in ran.stdout
+
+
+def test_one_bad_cell_is_one_bad_row_in_check_train_and_predict(trimtab: Any) -> None:
+    write_linear(Path("data.csv"))
+    trimtab("init", "data.csv")
+    lines = Path("data.csv").read_text().splitlines()
+    lines[4] = "hello" + lines[4][lines[4].index(","):]
+    Path("data.csv").write_text("\n".join(lines) + "\n")
+    told = trimtab("check", code=1).out
+    assert "1 row of 200" in told
+    assert "a = 'hello' is text, the contract says a number (row 4)" in told
+    assert "1 rows were set aside" in trimtab("train", "linear").out
+    trimtab("evaluate")
+    answered = trimtab("predict", "y", "data.csv", "--json").json
+    assert len(answered["predictions"]) == 199
+    assert [one["row"] for one in answered["violations"]] == [4]
+
+
+def test_a_table_of_nothing_but_text_is_broken_and_no_fault(trimtab: Any) -> None:
+    write_linear(Path("data.csv"))
+    trimtab("init", "data.csv")
+    Path("text.csv").write_text("a,b,y\n" + "x,y,z\n" * 30)
+    assert "30 rows of 30" in trimtab("check", "text.csv", code=1).out

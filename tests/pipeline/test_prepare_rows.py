@@ -5,8 +5,10 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from trimtab.data import csvfile
 from trimtab.data.contract import Column, Contract
 from trimtab.data.readers import from_frame
+from trimtab.data.table import Table
 from trimtab.errors import CheckFailed, ConfigInvalid
 from trimtab.pipeline.features import transformed
 from trimtab.pipeline.quarantine import keep_contract
@@ -52,6 +54,58 @@ def test_a_column_that_is_not_there_stops_the_training():
         keep_contract(from_frame(FRAME.drop("age")), CONTRACT)
     with pytest.raises(ConfigInvalid, match="has no column 'y'"):
         keep_contract(from_frame(FRAME.drop("y")), CONTRACT)
+
+
+def as_text(frame, **cells):
+    """The frame as a CSV file would give it, with single cells replaced: column = {row: text}."""
+    columns = {name: [str(value) for value in frame[name]] for name in frame.columns}
+    for name, changed in cells.items():
+        for row, text in changed.items():
+            columns[name][row] = text
+    text = "\n".join([",".join(columns), *(",".join(row) for row in zip(*columns.values(), strict=True))])
+    made, bad, notes = csvfile.parse("data.csv", text.encode())
+    return Table(frame=made, source="data.csv", encoding="utf-8", quarantined=bad, notes=notes)
+
+
+def test_one_cell_of_text_does_not_take_its_whole_column_with_it():
+    """A reader sees a column of text then; the contract says numbers, and 99 of them are."""
+    table = as_text(FRAME, age={3: "hello"}, y={7: "oops", 9: ""})
+    assert table.frame["age"].dtype == table.frame["y"].dtype == pl.String
+    kept = keep_contract(table, CONTRACT)
+    assert kept.rows == 97
+    assert kept.frame["age"].dtype == kept.frame["y"].dtype == pl.Float64
+    said = sorted(bad.reason for bad in kept.quarantined)
+    assert [text.split(" (")[0] for text in said] == [
+        "age = 'hello' is text, the contract says a number", "the target y is missing",
+        "y = 'oops' is text, the contract says a number"]
+
+
+def test_what_can_be_missing_is_not_read_out_of_a_broken_cell():
+    """Allowed to be missing is not allowed to be anything."""
+    columns = (Column(name="age", type="number", missing=True), *CONTRACT.columns[1:])
+    kept = keep_contract(as_text(FRAME, age={3: "hello", 5: ""}), Contract(columns=columns))
+    assert kept.rows == 99
+    assert kept.frame["age"].null_count() == 1
+
+
+def test_codes_that_are_all_digits_in_one_file_stay_categories():
+    """The reader can't know that the next file had an A1."""
+    contract = Contract(columns=(Column(name="code", type="category", categories=("12", "7", "A1")),
+                                 Column(name="flag", type="category", categories=("False", "True")),
+                                 Column(name="on", type="datetime"), Column(name="y", type="number", role="target")))
+    frame = pl.DataFrame({"code": ["12", "7"] * 50, "flag": ["True", "False"] * 50, "on": ["2026-01-31"] * 100,
+                          "y": [float(i) for i in range(100)]})
+    kept = keep_contract(as_text(frame, on={4: "someday"}), contract)
+    assert kept.rows == 99
+    assert kept.frame["code"].to_list()[:2] == ["12", "7"]
+    assert kept.frame["flag"].to_list()[:2] == ["True", "False"]
+    assert kept.frame["on"].dtype == pl.Datetime("us")
+
+
+def test_a_frame_has_the_types_that_somebody_chose():
+    """Numbers as text in a data frame are a mistake of the one who made it."""
+    with pytest.raises(CheckFailed, match="age: 100 × type"):
+        keep_contract(from_frame(FRAME.with_columns(pl.col("age").cast(pl.String))), CONTRACT)
 
 
 def features(tmp_path, body):

@@ -6,10 +6,16 @@ do, the contract and the data don't belong together, and nothing is trained.
 
 from __future__ import annotations
 
-from trimtab.data.check import CheckReport, check_table
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from trimtab.data.contract import Contract
 from trimtab.data.table import SHOWN_TEXT, BadRow, Table, without_missing_target
 from trimtab.errors import CheckFailed, ConfigInvalid
+from trimtab.pipeline.agreed import Agreed, agreed, check_agreed, unreadable
+
+if TYPE_CHECKING:
+    from trimtab.data.check import CheckReport
 
 MOST_REJECTED = 0.05                           # share of all rows read, the reader's own bad lines included
 
@@ -30,8 +36,8 @@ def keep_contract(table: Table, contract: Contract, *, most: float = MOST_REJECT
                             "the contract anew with trimtab init --force, or correct it with trimtab contract edit",
                             key=target)
     total = table.rows + len(table.quarantined)
-    table = without_missing_target(table, target)
-    report = check_table(contract, table.frame)
+    table, given = _with_target(table, agreed(table, contract), contract)
+    report = check_agreed(contract, given)
     if not report.ok:
         bad = _bad_rows(table, report)
         table = table.with_bad(table.frame.filter(~report.bad_rows.astype(np.bool_)), bad)
@@ -43,6 +49,21 @@ def keep_contract(table: Table, contract: Contract, *, most: float = MOST_REJECT
             "trimtab contract edit COLUMN", rejected=len(table.quarantined), rows=total,
             violations=[violation.to_json() for violation in report.violations[:20]])
     return table
+
+
+def _with_target(table: Table, given: Agreed, contract: Contract) -> tuple[Table, Agreed]:
+    """The rows whose target is there and can be read; the others are set aside, each with its reason."""
+    target = contract.target
+    table = replace(table, frame=given.frame)
+    texts = given.unread.get(target.name)
+    if texts is not None:
+        lost = texts.is_not_null()
+        bad = tuple(BadRow(line=row + 1, unit="row", reason=unreadable(target, texts[row], row + 1).message)
+                    for row in lost.arg_true().to_list())
+        given = given.filter(~lost)
+        table = table.with_bad(given.frame, bad)
+    given = given.filter(table.frame[target.name].is_not_null())
+    return without_missing_target(table, target.name), given
 
 
 def _bad_rows(table: Table, report: CheckReport) -> tuple[BadRow, ...]:

@@ -30,8 +30,9 @@ from trimtab.store.blobs import BlobStore, put_bytes, put_json, read_json
 _TRAIN_CODE = ("trimtab.flavors.sklearn", *(f"trimtab.pipeline.{module}" for module in (
     "steps", "training", "crossval", "folds", "fitting", "candidates", "recipes", "preprocess", "kernel", "kernel_fit",
     "nystroem", "machine", "formula", "custom", "model")))
-_READ_CODE = ("trimtab.pipeline.prepare", "trimtab.pipeline.quarantine", *(f"trimtab.data.{module}" for module in (
-    "readers", "csvfile", "encodings", "cells", "table", "check", "rules", "moments", "versions")))
+_READ_CODE = ("trimtab.pipeline.prepare", "trimtab.pipeline.quarantine", "trimtab.pipeline.agreed", *(
+    f"trimtab.data.{module}" for module in (
+        "readers", "csvfile", "encodings", "cells", "table", "check", "rules", "moments", "versions")))
 _SPLIT_CODE = ("trimtab.pipeline.prepare", "trimtab.data.split")
 
 

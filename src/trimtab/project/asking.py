@@ -11,6 +11,7 @@ import polars as pl
 
 from trimtab.data.check import check_table
 from trimtab.data.readers import read_table
+from trimtab.pipeline.agreed import agreed, check_agreed
 from trimtab.registry.bundle import Bundle, Prediction, load_bundle
 from trimtab.workspace import Workspace
 
@@ -68,10 +69,10 @@ def predict_table(workspace: Workspace, reference: str, source: Path | pl.DataFr
     """Ask a version about a table. Rows that break its contract are not predicted, and said so."""
     version = workspace.versions.resolve(reference)
     bundle = load_bundle(workspace.versions, version)
-    frame = read_table(source).frame
-    report = check_table(bundle.contract, frame, roles=("feature",))
+    given = agreed(read_table(source), bundle.contract)
+    report = check_agreed(bundle.contract, given, roles=("feature",))
     bad = pl.Series(report.bad_rows)
-    kept = frame.filter(~bad)
+    kept = given.frame.filter(~bad)
     return Answered(
         version=version.name, rows=tuple(row + 1 for row in (~bad).arg_true().to_list()),
         prediction=bundle.predict_frame(kept), classes=bundle.classes, warning=bundle.warning,

@@ -88,15 +88,18 @@ class Project(Folder):
     def check(self, source: Any = None) -> Checked:
         """Check the project's table, or another one, against the contract."""
         from trimtab.data import quality
-        from trimtab.data.check import check_table
         from trimtab.data.readers import read_table
         from trimtab.data.rules import CHECKED, UNLABELLED
+        from trimtab.pipeline.agreed import agreed, check_agreed
 
         table = read_table(source if source is not None else self.config.model.data,
                            root=self.root if source is None else None)
-        roles = CHECKED if self.contract.target.name in table.frame.columns else UNLABELLED
-        return Checked(source=table.source, report=check_table(self.contract, table.frame, roles=roles),
-                       quarantined=table.quarantined, findings=quality.findings(table.frame, self.contract))
+        given = agreed(table, self.contract)
+        report = check_agreed(self.contract, given, roles=CHECKED if self.contract.target.name in table.frame.columns
+                              else UNLABELLED)
+        whole = [name for (name, rule), count in report.counts.items() if rule == "type" and count == report.rows]
+        return Checked(source=table.source, report=report, quarantined=table.quarantined,
+                       findings=quality.findings(given.frame.drop(whole, strict=False), self.contract))
 
     def edit_contract(self, column: str, *, confirmed: bool = False, add_category: Sequence[str] = (),
                       low: str | None = None, high: str | None = None, **changes: Any) -> Column:

@@ -6,6 +6,7 @@ Commands load when they are called, so that `trimtab --help` costs no more than 
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -15,7 +16,7 @@ from typing import Any
 import click
 
 from trimtab import __version__
-from trimtab.errors import TrimtabError
+from trimtab.errors import TrimtabError, UsageError
 
 # name → (module of this package, attribute, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -103,6 +104,7 @@ def cli() -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with the exit code of docs/errors.md."""
     args = list(sys.argv[1:] if argv is None else argv)
+    _write_what_can_be_written()
     try:
         result: Any = cli.main(args=args, standalone_mode=False)
         code = result if isinstance(result, int) else 0
@@ -112,6 +114,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         click.echo("Stopped.", err=True)
         code = 130
     except click.ClickException as problem:
+        if "--json" in args:
+            from trimtab.doors.cli.screen import print_json
+
+            print_json(UsageError(problem.format_message()).to_json())
         problem.show()
         code = 2
     except (KeyboardInterrupt, EOFError):
@@ -123,6 +129,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     except Exception as problem:  # noqa: BLE001  (the door's outermost frame)
         code = _fault(problem)
     sys.exit(code)
+
+
+def _write_what_can_be_written() -> None:
+    """A terminal of another encoding (GBK, Latin-1) shows `?` for a sign that it does not have, instead of a fault."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _tell(problem: TrimtabError, *, as_json: bool) -> int:

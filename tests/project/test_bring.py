@@ -10,7 +10,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
@@ -127,3 +127,13 @@ def test_rows_that_do_not_fit_are_said_so(train: Any, test: Any, said: str) -> N
     model = LinearRegression().fit(np.ones((5, 2)), np.ones(5))
     with pytest.raises(UsageError, match=said):
         trimtab.register("plain", model, train=train, test=test)
+
+
+def test_an_estimator_that_needs_pandas_own_categories_is_judged_but_not_fitted_again(people: Any) -> None:
+    frame, target = people
+    frame = frame.assign(city=frame.city.astype("category"))
+    model = HistGradientBoostingClassifier(categorical_features="from_dtype", max_iter=5).fit(frame[:200], target[:200])
+    version = trimtab.register("cats", model, train=(frame[:200], target[:200]), test=(frame[200:], target[200:]))
+    np.testing.assert_array_equal(version.predict(frame[200:]).probabilities, model.predict_proba(frame[200:]))
+    told: Any = version.workspace.versions.evaluation(version.record)
+    assert "other splits: not tested (it can't be fitted again" in str(told["stability"])

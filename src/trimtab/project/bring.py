@@ -27,7 +27,7 @@ from trimtab.pipeline import artifacts, prepare
 from trimtab.pipeline.budget import Stopwatch
 from trimtab.pipeline.candidates import resolve
 from trimtab.pipeline.evaluate import evaluate
-from trimtab.pipeline.fitting import answers
+from trimtab.pipeline.fitting import FitFailed, answers
 from trimtab.pipeline.model import CandidateResult, Learnable, Split, TrainReport
 from trimtab.pipeline.train import metric_of
 from trimtab.pipeline.training import train_one
@@ -150,7 +150,13 @@ def _fitting(estimator: Any, data: Learnable, split: Split, contract: Contract, 
             return own, False
     except (ValueError, TypeError, IndexError):
         pass                                                  # it wants column names or raw categories
-    if np.array_equal(np.asarray(estimator.predict(_frame(contract, data.X[rows]))), want):
+    try:
+        again = np.asarray(estimator.predict(_frame(contract, data.X[rows])))
+    except (ValueError, TypeError, LookupError) as problem:
+        said = str(problem).splitlines()[0][:120]
+        raise UsageError(f"the estimator refuses the rows as trimtab stores them ({said}); put what prepares them into "
+                         "one sklearn Pipeline with it, and fit that") from None
+    if np.array_equal(again, want):
         return estimator, True
     raise UsageError("the estimator answers otherwise for the rows as trimtab stores them than for those you gave: was "
                      "it fitted on the train rows given here, without a step outside the estimator (a scaler, an "
@@ -248,7 +254,11 @@ def _refit(estimator: Any, data: Learnable, contract: Contract | None) -> Any:
         fresh = clone(estimator)
         if "random_state" in fresh.get_params():
             fresh.set_params(random_state=seed)
-        fresh.fit(data.X[rows] if contract is None else _frame(contract, data.X[rows]), labels[rows])
+        try:
+            fresh.fit(data.X[rows] if contract is None else _frame(contract, data.X[rows]), labels[rows])
+        except (ValueError, TypeError, LookupError) as problem:    # it wants pandas' own categories, say
+            raise FitFailed(f"it can't be fitted again on the rows as trimtab stores them: "
+                            f"{str(problem).splitlines()[0][:120]}") from problem
         asked = Asked(fresh, contract, data.classes)
         return lambda at: answers(asked, at, data.task, len(data.classes))
 

@@ -1,0 +1,111 @@
+"""What may the loop do for a model, and is it paused?  The kept policies, and the kill switch.
+
+A policy that nobody kept is the one that the caller names (what trimtab.toml says). `EVERY` pauses all models at once.
+Each change is a journal row.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from trimtab import canon, clock
+from trimtab.clock import Clock
+from trimtab.errors import UsageError
+from trimtab.loop.model import Policy
+from trimtab.store.db import Database
+from trimtab.store.journal import Journal
+from trimtab.store.schema import policies
+
+EVERY: Final = "*"                             # no model has this name
+_SWITCH: Final = frozenset({"paused", "why", "by"})
+
+
+class Policies:
+    """The policies of one workspace; safe to share between threads and processes."""
+
+    def __init__(self, db: Database, journal: Journal, now: Clock) -> None:
+        self._db, self._journal, self._clock = db, journal, now
+
+    def get(self, model: str, *, default: Policy | None = None) -> Policy:
+        """The policy of a model: as kept, else `default`; paused where it or every model is."""
+        with self._db.read() as conn:
+            found = self._read(conn, model, default or Policy())
+            every = self._read(conn, EVERY, Policy())
+        if every.paused and not found.paused:
+            return msgspec.structs.replace(found, paused=True, why=every.why, by=every.by)
+        return found
+
+    def put(self, model: str, policy: Policy, *, by: str, why: str = "") -> Policy:
+        """Keep a policy; whether it is paused stays as it is. Raises UsageError on a figure out of its range."""
+        check(policy)
+        with self._db.write() as conn:
+            self._journal.length(conn)
+            before = self._read(conn, model, Policy())
+            kept = msgspec.structs.replace(policy, paused=before.paused, why=before.why, by=before.by)
+            self._write(conn, model, kept)
+            self._journal.append(conn, kind="policy.set", model=model, subject=model, by=by, why=why,
+                                 body=kept.to_json())
+        return kept
+
+    def pause(self, model: str = EVERY, *, by: str, why: str, default: Policy | None = None) -> None:
+        """The kill switch: nothing is done for a model, or for any, until `resume`. Raises UsageError without a
+        reason. `default`: what the model's policy is where none was kept."""
+        if not why.strip():
+            raise UsageError("pausing needs a reason: --reason \"…\"")
+        self._switch(model, paused=True, by=by, why=why, default=default)
+
+    def resume(self, model: str = EVERY, *, by: str, why: str = "") -> None:
+        """Let the loop go on. Where every model is paused, resuming one of them leaves it paused."""
+        self._switch(model, paused=False, by=by, why=why, default=None)
+
+    def _switch(self, model: str, *, paused: bool, by: str, why: str, default: Policy | None) -> None:
+        with self._db.write() as conn:
+            self._journal.length(conn)
+            before = self._read(conn, model, default or Policy())
+            if before.paused == paused:
+                return
+            self._write(conn, model, msgspec.structs.replace(before, paused=paused, why=why, by=by))
+            self._journal.append(conn, kind="policy.pause" if paused else "policy.resume",
+                                 model="" if model == EVERY else model, subject=model, by=by, why=why)
+
+    @staticmethod
+    def _read(conn: Connection, model: str, default: Policy) -> Policy:
+        row = conn.execute(sa.select(policies).where(policies.c.model == model)).one_or_none()
+        if row is None:
+            return default
+        settings: Any = canon.loads(row.settings)
+        return Policy.from_json({**settings, "on_drift": row.on_drift, "paused": bool(row.paused), "why": row.why,
+                                 "by": row.by})
+
+    def _write(self, conn: Connection, model: str, policy: Policy) -> None:
+        told = policy.to_json()
+        settings = {name: value for name, value in told.items() if name not in _SWITCH | {"on_drift"}}
+        values = {"on_drift": policy.on_drift, "settings": canon.dumps(settings).decode(), "paused": int(policy.paused),
+                  "why": policy.why, "by": policy.by, "at": clock.to_text(self._clock.now())}
+        if not conn.execute(policies.update().where(policies.c.model == model).values(values)).rowcount:
+            conn.execute(policies.insert().values(model=model, **values))
+
+
+def check(policy: Policy) -> None:
+    """Is every figure in its range? Raises UsageError naming the first that is not.
+
+    >>> check(Policy())
+    """
+    steps = policy.steps
+    wrong = {
+        "wrong_promotion is a probability between 0 and 0.5": not 0 < policy.wrong_promotion < 0.5,
+        "steps are shares of the traffic, each above the one before, from 0 (shadow) to below 1":
+            not steps or list(steps) != sorted(set(steps)) or not all(0 <= one < 1 for one in steps),
+        "step_rows, least_labels, probation_labels and retrains_per_month are not negative": min(
+            policy.step_rows, policy.least_labels, policy.probation_labels, policy.retrains_per_month) < 0,
+        "most_labels, most_days and attempts are above 0": min(
+            policy.most_labels, policy.most_days, policy.attempts) <= 0,
+        "cooldown_s and retry_s are seconds, not negative": min(policy.cooldown_s, policy.retry_s) < 0,
+    }
+    for sentence, broken in wrong.items():
+        if broken:
+            raise UsageError(f"this policy can't be kept: {sentence}")

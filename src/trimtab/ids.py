@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -41,6 +41,22 @@ def shown_run(run_id: str) -> str:
     'r-7c2f00aa'
     """
     return "r-" + run_id[:8]
+
+
+def prediction_moment(name: str) -> datetime | None:
+    """When a prediction was named, to the millisecond; None for what is not a prediction's id.
+
+    >>> prediction_moment(Ids().prediction(datetime(2026, 3, 3, 14, 5, tzinfo=UTC)))
+    datetime.datetime(2026, 3, 3, 14, 5, tzinfo=datetime.timezone.utc)
+    >>> prediction_moment("p-1")
+    """
+    if len(name) != 28 or not name.startswith("p-") or any(digit not in _CROCKFORD for digit in name[2:]):
+        return None
+    number = 0
+    for digit in name[2:]:
+        number = number * 32 + _CROCKFORD.index(digit)
+    milliseconds = number >> 80
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds) if milliseconds < 1 << 47 else None
 
 
 def _base32(number: int, width: int) -> str:

@@ -19,7 +19,7 @@ from tests.cli.conftest import write_linear
 from trimtab.project import story
 from trimtab.workspace import Workspace
 
-KILLS = 5
+KILLS = 10
 ROW = {"a": 0.1, "b": 5.0}
 
 

@@ -10,8 +10,12 @@ import contextlib
 import ipaddress
 import signal
 import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -68,14 +72,16 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durab
     Conflict (the port is taken), UsageError (no such address).
     """
     listening = _listen(host, port)
+    closer = Closer(workspace.folder / "traffic")
     recorder = TrafficLog(workspace.folder / "traffic", writer=workspace.ids.short("w"), now=workspace.clock,
-                          durability=durability)
+                          durability=durability, on_finished=closer.wake)
     engine = make_engine(workspace, recorder.append)
     try:
         engine.start()
         address, bound = listening.getsockname()[:2]
         url = f"http://[{address}]:{bound}" if listening.family == socket.AF_INET6 else f"http://{address}:{bound}"
         app = build_app(workspace, engine)
+        closer.start()
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off",
                                 server_header=False, date_header=True, ws="none", timeout_keep_alive=KEEP_ALIVE_S,
                                 timeout_graceful_shutdown=DRAIN_S, backlog=2048)
@@ -83,7 +89,53 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durab
     finally:
         engine.stop()
         recorder.close()
+        closer.stop()
         listening.close()
+
+
+class Closer:
+    """Has finished segments of traffic made into tables, in a process of its own: once at the start, for what killed
+    servers left, and whenever it is woken. Where that fails the segments stay as they are and are read as they are."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._due, self._stopping = threading.Event(), threading.Event()
+        self._turn = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._run, name="trimtab-closer", daemon=True)
+
+    def start(self) -> None:
+        """Begin, if there is something to do."""
+        if any(self._folder.glob("*/*.log")):
+            self._due.set()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """A segment was finished. Returns at once."""
+        self._due.set()
+
+    def stop(self) -> None:
+        """End; what was begun is taken up by the next server."""
+        with self._turn:
+            self._stopping.set()
+            self._due.set()
+            if self._process is not None:
+                self._process.terminate()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while True:
+            self._due.wait()
+            self._due.clear()
+            with self._turn:
+                if self._stopping.is_set():
+                    return
+                self._process = subprocess.Popen([sys.executable, "-m", "trimtab.traffic.closing", str(self._folder)],
+                                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            ended = self._process.wait()
+            if ended and not self._stopping.is_set():
+                guard.log("traffic.closing_failed", {"exit": ended})
 
 
 class _Server(uvicorn.Server):

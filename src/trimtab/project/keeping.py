@@ -6,6 +6,7 @@ tables are copied first, in one snapshot; objects are only ever added, so all th
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -26,7 +27,7 @@ from trimtab.store.db import Database
 from trimtab.workspace import SETTINGS, Workspace
 
 _MEMBER = re.compile(r"trimtab\.db|keys/(?:signing\.pem|[0-9a-f]{16}\.pub)|objects/[0-9a-f]{2}/[0-9a-f]{62}"
-                     r"|traffic/w-[0-9a-z]{8}/\d{6}\.log")
+                     r"|traffic/w-[0-9a-z]{8}/\d{6}\.(?:log|parquet)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +113,10 @@ def _write_tar(out: io.BufferedIOBase, workspace: Workspace, tables: Path) -> in
         for path in sorted((workspace.folder / "keys").iterdir()):
             if _MEMBER.fullmatch(f"keys/{path.name}"):
                 _add(tar, f"keys/{path.name}", path.read_bytes())
-        for path in sorted((workspace.folder / "traffic").glob("*/*.log")):
-            _add(tar, path.relative_to(workspace.folder).as_posix(), path.read_bytes())
+        for kind in ("log", "parquet"):        # in this order: a segment may become a table in between
+            for path in sorted((workspace.folder / "traffic").glob(f"*/*.{kind}")):
+                with contextlib.suppress(FileNotFoundError):
+                    _add(tar, path.relative_to(workspace.folder).as_posix(), path.read_bytes())
         for digest in workspace.blobs.list():
             with workspace.blobs.open(digest) as source:
                 info = tarfile.TarInfo(f"objects/{digest.hex[:2]}/{digest.hex[2:]}")

@@ -2,14 +2,17 @@
 
 One `write()` a request, appended to the writer's own segment, before the answer is returned: kill -9 loses nothing that
 was acknowledged. "fast" asks the disk to keep it once a second, so that a power cut may lose that second; "strict"
-before each answer. The database is not needed.
+before each answer. The database is not needed. A segment is begun anew at a size and at each day; the writer holds a
+lock on the one that it writes, so that any process sees which are finished (`closing`).
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +22,7 @@ from trimtab.errors import StoreFull, StoreUnreachable
 from trimtab.traffic.segments import FORMAT, Header, Record, framed
 
 Durability = Literal["fast", "strict"]
-SEGMENT_BYTES = 64 << 20
+SEGMENT_BYTES = 16 << 20                       # a prediction is found by its id in some 20 ms of this
 _SYNC_S = 1.0
 
 
@@ -27,16 +30,18 @@ class TrafficLog:
     """Appends to segments in `<folder>/<writer>/`. Safe to share between threads; one writer's name a process.
 
     `append` raises StoreFull or StoreUnreachable when the record can't be written whole; then the answer must not be
-    given, and half a record is taken back.
+    given, and half a record is taken back. on_finished: called, quickly, when a segment was left for the next.
     """
 
     def __init__(self, folder: Path, *, writer: str, now: Clock, durability: Durability = "fast",
-                 segment_bytes: int = SEGMENT_BYTES) -> None:
+                 segment_bytes: int = SEGMENT_BYTES, on_finished: Callable[[], None] = lambda: None) -> None:
         self._folder, self._writer, self._clock = folder / writer, writer, now
         self._durability, self._segment_bytes = durability, segment_bytes
         self._turn = threading.Lock()
+        self._on_finished = on_finished
         self._handle: int | None = None
         self._size = self._number = 0
+        self._day = ""
         self._dirty = False
         self._closing = threading.Event()
         self._syncing: threading.Thread | None = None
@@ -45,8 +50,8 @@ class TrafficLog:
         """Write one record; when this returns, a killed process does not lose it."""
         data = framed(record)
         with self._turn:
-            if self._handle is None or self._size >= self._segment_bytes:
-                self._open()
+            if self._handle is None or self._size >= self._segment_bytes or record.at[:10] > self._day:
+                self._open(record.at[:10])
             self._write(data)
             if self._durability == "strict":
                 assert self._handle is not None
@@ -65,23 +70,42 @@ class TrafficLog:
                 os.close(self._handle)
                 self._handle = None
 
-    def _open(self) -> None:
+    def _open(self, day: str) -> None:
+        before = self._handle
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if self._handle is not None:
-                os.fsync(self._handle)
-                os.close(self._handle)
+            if before is not None:
+                os.fsync(before)
                 self._handle = None
-            self._number += 1
-            path = self._folder / f"{self._number:06d}.log"
-            self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+                os.close(before)
+            self._handle = self._locked()
         except OSError as problem:
             raise _told(problem) from problem
         self._size = 0
-        self._write(framed(Header(FORMAT, self._writer, clock.to_text(self._clock.now()))))
+        try:
+            self._write(framed(Header(FORMAT, self._writer, clock.to_text(self._clock.now()))))
+        except (StoreFull, StoreUnreachable):
+            os.close(self._handle)             # a segment without its header is not gone on with
+            self._handle = None
+            raise
+        self._day = max(day, self._day)
+        if before is not None:
+            self._on_finished()
         if self._syncing is None and self._durability == "fast":
             self._syncing = threading.Thread(target=self._sync, name="trimtab-traffic", daemon=True)
             self._syncing.start()
+
+    def _locked(self) -> int:
+        """A new segment of ours. Whoever closes segments may have had an empty one before it was locked, and leaves it;
+        one that is gone all the same is not written to."""
+        while True:
+            self._number += 1
+            path = self._folder / f"{self._number:06d}.log"
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if path.exists():
+                return handle
+            os.close(handle)
 
     def _write(self, data: bytes) -> None:
         assert self._handle is not None

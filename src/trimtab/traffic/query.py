@@ -1,23 +1,28 @@
 """What was asked, and what was answered?  (the flight recorder's reading half)
 
-Reads segments while others write them. A frame has a row a prediction, in the order of ids, which is the order of time.
+Reads segments while others write and close them. A frame has a row a prediction, in the order of ids, which is that of
+time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab import canon, clock
 from trimtab.errors import NotFound
-from trimtab.traffic.segments import Record, Row, read
+from trimtab.ids import prediction_moment
+from trimtab.traffic import closing, segments
+from trimtab.traffic.segments import Record, Row
 
 if TYPE_CHECKING:
     import polars as pl
 
     from trimtab.traffic.labels import Labels
+
+_GRACE = timedelta(minutes=2)                  # between naming a prediction and opening the segment that it is in
 
 
 class Traffic:
@@ -26,36 +31,88 @@ class Traffic:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def records(self, *, model: str | None = None, version: int | None = None, since: datetime | None = None,
-                until: datetime | None = None) -> Iterator[Record]:
-        """Answered requests of every writer, unordered; `since` and `until` are inclusive."""
-        begin = clock.to_text(since) if since else ""
-        end = clock.to_text(until) if until else "9"
-        for path in sorted(self._folder.glob("*/*.log")):
-            for record in read(path):
-                if (model is None or record.model == model) and begin <= record.at <= end \
-                        and (version is None or record.version == version):
-                    yield record
-
-    def frame(self, *, limit: int | None = None, **which: Any) -> pl.DataFrame:
-        """A row a prediction, oldest first; `limit` keeps the newest. which: as `records` takes it.
+    def frame(self, *, model: str | None = None, version: int | None = None, since: datetime | None = None,
+              until: datetime | None = None, limit: int | None = None) -> pl.DataFrame:
+        """A row a prediction, oldest first; `since` and `until` are inclusive, `limit` keeps the newest.
 
         Columns: id, at, model, endpoint, version, stage, verdict, batch, position, latency_us, key (text or integers);
-        features, output, probabilities as JSON text, since models differ in theirs.
+        features, output, probabilities, redacted as JSON text, since models differ in theirs; subject.
         """
+        found = self._lazy(model, version, since, until)
+        return (found.top_k(limit, by="id") if limit else found).sort("id").collect()
+
+    def count(self, *, model: str | None = None, version: int | None = None, since: datetime | None = None,
+              until: datetime | None = None) -> int:
+        """How many predictions `frame` would hold."""
         import polars as pl
 
-        rows = sorted((_flat(record, row) for record in self.records(**which) for row in record.rows),
-                      key=lambda one: str(one["id"]))
-        return pl.DataFrame(rows[-limit:] if limit else rows, schema=_SCHEMA)
+        return int(self._lazy(model, version, since, until).select(pl.len()).collect().item())
 
     def find(self, prediction: str) -> tuple[Record, Row]:
         """One prediction by its id, with its request. Raises NotFound."""
-        for record in self.records():
-            for row in record.rows:
-                if row.id == prediction:
-                    return record, row
+        moment = prediction_moment(prediction)
+        not_after = "" if moment is None else clock.to_text(moment + _GRACE)
+        written, tables = self._parts()
+        for path in reversed(written):
+            try:
+                record = segments.find(path, prediction, not_after)
+            except FileNotFoundError:          # closed just now
+                tables.append(path.with_suffix(".parquet"))
+                continue
+            if record is not None:
+                return record, next(row for row in record.rows if row.id == prediction)
+        if tables and (told := _closed(tables, prediction)) is not None:
+            return told, next(row for row in told.rows if row.id == prediction)
         raise NotFound(f"no prediction {prediction[:40]!r} is recorded in this workspace")
+
+    def _lazy(self, model: str | None, version: int | None, since: datetime | None,
+              until: datetime | None) -> pl.LazyFrame:
+        import polars as pl
+
+        begin = clock.to_text(since) if since else ""
+        end = clock.to_text(until) if until else "9"
+        kept = (pl.col("at") >= begin) & (pl.col("at") <= end)
+        if model is not None:
+            kept &= pl.col("model") == model
+        if version is not None:
+            kept &= pl.col("version") == version
+        written, tables = self._parts()
+        rows = [closing.flat(record, row) for record in _written(written, tables)
+                if (model is None or record.model == model) and begin <= record.at <= end
+                and (version is None or record.version == version) for row in record.rows]
+        found = [pl.LazyFrame(rows, schema=dict(closing.SCHEMA))]
+        found += [pl.scan_parquet(table).filter(kept) for table in tables]
+        return pl.concat(found)
+
+    def _parts(self) -> tuple[list[Path], list[Path]]:
+        """(segments that are not closed, tables of those that are); where both are, the table counts.
+
+        Looked for in this order, so that none is overlooked that is closed meanwhile.
+        """
+        written = sorted(self._folder.glob("*/*.log"))
+        tables = sorted(self._folder.glob("*/*.parquet"))
+        closed = set(tables)
+        return [path for path in written if path.with_suffix(".parquet") not in closed], tables
+
+
+def _written(written: list[Path], tables: list[Path]) -> Iterator[Record]:
+    """The records of segments that are not closed; one that was closed meanwhile is added to `tables`."""
+    for path in written:
+        try:
+            yield from segments.read(path)
+        except FileNotFoundError:
+            tables.append(path.with_suffix(".parquet"))
+
+
+def _closed(tables: list[Path], prediction: str) -> Record | None:
+    import polars as pl
+
+    tables_of = pl.scan_parquet(tables)
+    one = tables_of.filter(pl.col("id") == prediction).select("batch").collect()
+    if one.is_empty():
+        return None
+    together = tables_of.filter(pl.col("batch") == one["batch"][0]).sort("position").collect()
+    return next(closing.records(together.iter_rows(named=True)))
 
 
 def with_labels(frame: pl.DataFrame, labels: Labels, model: str) -> pl.DataFrame:
@@ -72,20 +129,15 @@ def with_labels(frame: pl.DataFrame, labels: Labels, model: str) -> pl.DataFrame
         pl.Series("label_at", [None if one is None else one.at for one in found], dtype=pl.String))
 
 
+def shown(row: Mapping[str, Any]) -> dict[str, object]:
+    """A row of `frame` as every JSON door shows it."""
+    told = {name: value for name, value in row.items() if name != "subject"}
+    return told | {name: canon.loads(told[name]) for name in ("features", "output", "probabilities", "redacted")}
+
+
 def row_json(record: Record, row: Row) -> dict[str, object]:
     """A prediction as every JSON door shows it."""
     return {"id": row.id, "at": record.at, "model": record.model, "endpoint": record.endpoint,
             "version": record.version, "stage": record.stage, "verdict": record.verdict, "batch": record.batch,
             "position": row.position, "latency_us": record.latency_us, "key": row.key, "features": row.features,
             "output": row.output, "probabilities": row.probabilities, "redacted": list(row.redacted)}
-
-
-_SCHEMA: Any = {"id": str, "at": str, "model": str, "endpoint": str, "version": int, "stage": str, "verdict": str,
-                "batch": str, "position": int, "latency_us": int, "key": str, "features": str, "output": str,
-                "probabilities": str}
-
-
-def _flat(record: Record, row: Row) -> dict[str, object]:
-    told = row_json(record, row)
-    return {name: canon.dumps(canon.finite(told[name])).decode() if name in ("features", "output", "probabilities")
-            else told[name] for name in _SCHEMA}

@@ -18,6 +18,7 @@ import msgspec
 FORMAT = "trimtab.traffic/1"
 _FRAME = struct.Struct("<II")
 _MAX_RECORD_BYTES = 1 << 28
+_HEADER_BYTES = 1024
 
 Stage = Literal["champion", "version", "shadow", "canary"]
 Value = float | int | bool | str | None
@@ -73,7 +74,55 @@ def read(path: Path) -> Iterator[Record]:
 
     What follows the first damaged or unfinished record is not read: it was never acknowledged, or it can't be trusted.
     """
-    data = memoryview(path.read_bytes())
+    for _, found in _whole(memoryview(path.read_bytes())):
+        if isinstance(found, Record):
+            yield found
+
+
+def whole(path: Path) -> bool:
+    """Is all of the segment read, but for a record that was never finished at its end?
+
+    False where a record is damaged and others may follow it, and of another format.
+    """
+    data = path.read_bytes()
+    end = max((place for place, _ in _whole(memoryview(data))), default=0)
+    rest = data[end:]
+    if len(rest) < _FRAME.size or not rest.strip(b"\0"):        # a power cut may leave zeros
+        return end > 0
+    length, _ = _FRAME.unpack_from(rest)
+    return end > 0 and len(rest) < _FRAME.size + length <= _FRAME.size + _MAX_RECORD_BYTES
+
+
+def find(path: Path, prediction: str, not_after: str) -> Record | None:
+    """The request that a prediction came in, where this segment has it.
+
+    not_after: a moment (`clock.to_text`); a segment that was opened later is not searched, "" searches each. Looks for
+    the id's bytes first and walks the records only up to there: some ms for 16 MB.
+    """
+    with path.open("rb") as file:
+        opened = next(iter(_whole(memoryview(file.read(_HEADER_BYTES)))), None)
+        if opened is None or (not_after and isinstance(opened[1], Header) and opened[1].opened_at > not_after):
+            return None
+        file.seek(0)
+        data = file.read()
+    wanted = prediction.encode()
+    start, unpack, head = 0, _FRAME.unpack_from, _FRAME.size
+    hit = data.find(wanted)
+    while hit >= 0:
+        end = start
+        while end <= hit:
+            if end + head > len(data):
+                return None
+            start, end = end, end + head + unpack(data, end)[0]
+        record = next((found for _, found in _whole(memoryview(data)[start:end])), None)
+        if isinstance(record, Record) and any(row.id == prediction for row in record.rows):
+            return record
+        start, hit = end, data.find(wanted, end)               # it was only mentioned there
+    return None
+
+
+def _whole(data: memoryview) -> Iterator[tuple[int, Record | Header]]:
+    """Whole records, each with the place where it ends."""
     place = 0
     while place + _FRAME.size <= len(data):
         length, check = _FRAME.unpack_from(data, place)
@@ -85,7 +134,6 @@ def read(path: Path) -> Iterator[Record]:
             found = _decoder.decode(payload)
         except (msgspec.DecodeError, ValueError):
             return
-        if isinstance(found, Record):
-            yield found
-        elif found.format != FORMAT:
+        if isinstance(found, Header) and found.format != FORMAT:
             return
+        yield place, found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,30 +27,29 @@ if TYPE_CHECKING:
 def traffic(call: Call, model: str | None, prediction: str | None, since: str | None, until: str | None,
             version: int | None, limit: int) -> None:
     """Predictions as `trimtab serve` recorded them, the newest last; --id tells one of them whole."""
-    from trimtab.traffic.query import row_json
+    from trimtab.traffic.query import row_json, shown
 
     recorded = call.workspace().traffic
     if prediction is not None:
         record, row = recorded.find(prediction)
         call.show({"schema": "trimtab.prediction/1", **row_json(record, row)}, lambda: _render_one(record, row))
         return
-    found = sorted(
-        ((row.id, record, row) for record in recorded.records(
-            model=model, version=version, since=clock.from_text(since) if since else None,
-            until=clock.from_text(until) if until else None) for row in record.rows), key=lambda one: one[0])
+    which: dict[str, Any] = {"model": model, "version": version, "since": clock.from_text(since) if since else None,
+             "until": clock.from_text(until) if until else None}
+    total = recorded.count(**which)
+    found = list(map(shown, recorded.frame(limit=limit, **which).iter_rows(named=True)))
 
     def render() -> None:
-        for text in screen.table([[name, screen.moment(record.at), f"{record.model} v{record.version}",
-                                   _shown(row.output)] for name, record, row in found[-limit:]]):
+        for text in screen.table([[str(one["id"]), screen.moment(str(one["at"])), f"{one['model']} v{one['version']}",
+                                   _shown(one["output"])] for one in found]):
             click.echo(text)
-        screen.line("Recorded", screen.count(len(found), "prediction"))
+        screen.line("Recorded", screen.count(total, "prediction"))
         if found:
-            screen.follow(f"trimtab traffic --id {found[-1][0]}")
+            screen.follow(f"trimtab traffic --id {found[-1]['id']}")
         else:
             screen.follow("trimtab serve", "what it answers is recorded")
 
-    call.show({"schema": "trimtab.traffic/1", "count": len(found),
-               "predictions": [row_json(record, row) for _, record, row in found[-limit:]]}, render)
+    call.show({"schema": "trimtab.traffic/1", "count": total, "predictions": found}, render)
 
 
 @click.command()

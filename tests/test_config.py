@@ -116,3 +116,11 @@ def test_monitoring_has_defaults_that_a_reader_can_check() -> None:
     said = config.parse(GOOD + '[monitor]\nevery = "6h"\nignore_below = "0.25 sd"\n'
                         'labels = { join = "id", expected_lag = "2d" }\non_drift = "retrain"\n', root=Path()).monitor
     assert (said.every_s, said.ignore_below_sd, said.labels.join, said.labels.lag_s) == (21_600, 0.25, "id", 172_800)
+
+
+def test_durability_is_asked_for_in_the_project_and_a_word_for_it_that_is_none_is_refused() -> None:
+    """`[traffic] durability`: "fast" where nothing is said."""
+    assert config.parse(GOOD, root=Path()).traffic.durability == "fast"
+    assert config.parse(GOOD + '[traffic]\ndurability = "strict"', root=Path()).traffic.durability == "strict"
+    with pytest.raises(ConfigInvalid, match=r"traffic\.durability.*'strikt'.*did you mean 'strict'"):
+        config.parse(GOOD + '[traffic]\ndurability = "strikt"', root=Path())

@@ -152,6 +152,12 @@ class Monitor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return seconds(self.every)
 
 
+class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[traffic]`: how predictions are recorded."""
+
+    durability: Literal["fast", "strict"] = "fast"
+
+
 class Gates(msgspec.Struct, frozen=True, kw_only=True):
     """`[gates]`: what a version must show before it may serve."""
 
@@ -169,6 +175,7 @@ class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     gates: Gates = Gates()
     decision: Decision = Decision()
     monitor: Monitor = Monitor()
+    traffic: Traffic = Traffic()
     root: Path = Path()
     text: str = ""
 
@@ -185,6 +192,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     gates: dict[str, Any] = {}
     decision: Decision = Decision()
     monitor: Monitor = Monitor()
+    traffic: Traffic = Traffic()
 
 
 def load(path: Path) -> ProjectConfig:
@@ -211,7 +219,8 @@ def parse(text: str, *, root: Path, name: str = "trimtab.toml") -> ProjectConfig
     file = _convert(raw, _File, name, "")
     gates = dict(file.gates)
     config = ProjectConfig(
-        model=file.model, train=file.train, decision=file.decision, monitor=file.monitor, root=root, text=text,
+        model=file.model, train=file.train, decision=file.decision, monitor=file.monitor,
+        traffic=file.traffic, root=root, text=text,
         features={column: _convert(rule, FeatureRule, name, f"features.{column}")
                   for column, rule in file.features.items()},
         gates=Gates(
@@ -288,6 +297,7 @@ _OTHER = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 _TABLES: dict[str, type[msgspec.Struct]] = {
     "": _File, "model": Model, "model.split": SplitBy, "model.data": SqlSource, "train": Train, "train.budget": Budget,
     "decision": Decision, "gates.beats": Beats, "monitor": Monitor, "monitor.labels": Labels,
+    "traffic": Traffic,
 }
 
 

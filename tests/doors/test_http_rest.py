@@ -53,6 +53,28 @@ def test_health_and_version_are_there_for_whoever_watches(client: Client) -> Non
     assert client.get("/version").json()["schema"] == "trimtab.server/1"
 
 
+def test_labels_are_told_once_and_corrected(client: Client) -> None:
+    """The same delivery again is no news; what no prediction has yet is kept and counted."""
+    body = {"model": "risk", "labels": [{"id": "p-1", "truth": 1.5}, {"id": "p-2", "truth": "low"}]}
+    told = client.post("/api/labels", json=body).json()
+    assert told == {"schema": "trimtab.labels/1", "new": 2, "repeated": 0, "corrected": 0, "unknown": 2}
+    assert client.post("/api/labels", json=body).json()["repeated"] == 2
+    body = {"model": "risk", "labels": [{"id": "p-1", "truth": True}]}
+    assert client.post("/api/labels", json=body).json()["corrected"] == 1
+    assert client.post("/api/labels", json={**body, "join": "key"}).json()["new"] == 1
+
+
+@pytest.mark.parametrize(("body", "status", "said"), [
+    ({"model": "nope", "labels": []}, 404, "no model"), ({"model": "risk", "labels": [{"id": "p-1"}]}, 400, "truth"),
+    ({"model": "risk", "labels": [{"id": "", "truth": 1}]}, 400, "can't be a key"),
+    ({"model": "risk", "labels": [{"id": "p-1", "truth": None}]}, 400, "labels[0].truth"),
+    ({"model": "risk", "labels": [], "join": "row"}, 400, "join")])
+def test_labels_that_are_none_are_refused_by_name(client: Client, body: dict[str, Any], status: int, said: str) -> None:
+    made = client.post("/api/labels", json=body)
+    assert made.status_code == status
+    assert said in made.text
+
+
 def test_deploy_promote_and_rollback_are_live_when_they_are_answered(client: Client, ws: Workspace) -> None:
     """The next request meets the version that was just named; the journal knows who and why."""
     status, told = change(client, "deploy", {"version": 1, "why": "first"})

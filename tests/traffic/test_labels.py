@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -60,7 +61,7 @@ def test_labels_by_id_and_by_key_meet_their_predictions(asked: Project, tmp_path
     (tmp_path / "by_id.csv").write_text("prediction_id,y\np-1,10.5\n")
     assert label(asked.workspace, "y", tmp_path / "by_id.csv").new == 1
     told = label(asked.workspace, "y", pl.DataFrame({"customer": ["c2", "c9"], "y": [20.5, 1.0]}), key="customer")
-    assert told.new == 2                                   # c9 is not known here yet: it may still come
+    assert (told.new, told.unknown) == (2, 1)              # c9 is not known here yet: it may still come
     frame = asked.workspace.asked("y")
     assert frame["label"].to_list() == ["10.5", "20.5"]
     assert frame["label_at"].null_count() == 0
@@ -78,6 +79,28 @@ def test_labels_that_can_not_be_joined_are_said_so(asked: Project, tmp_path: Pat
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(kind, match=said):
         label(asked.workspace, "y", tmp_path / "labels.csv", key=key, truth=truth)
+
+
+@pytest.mark.parametrize(("key", "truth"), [
+    ("", 1.0), ("k" * 501, 1.0), ("a\nb", 1.0), ("a\0", 1.0), ("a", float("nan")), ("a", float("inf")), ("a", None),
+    ("a", "t" * 501), ("a", date(2026, 1, 1))])
+def test_what_can_be_no_key_or_no_truth_is_refused_and_nothing_of_its_delivery_is_kept(db: Database, key: str,
+                                                                                       truth: object) -> None:
+    labels = Labels(db, FixedClock())
+    with pytest.raises(DataUnreadable):
+        labels.put("risk", "key", [("good", 1.0), (key, truth)], by="ann")
+    assert labels.of("risk", "key", ["good"]) == {}
+
+
+def test_the_longest_key_and_truth_are_kept(db: Database) -> None:
+    labels = Labels(db, FixedClock())
+    labels.put("风" * 40, "key", [("险" * 500, "真" * 500)], by="ann")
+    assert labels.of("风" * 40, "key", ["险" * 500])["险" * 500].value == "真" * 500
+
+
+def test_a_project_tells_labels_of_its_model(asked: Project) -> None:
+    assert asked.label(pl.DataFrame({"id": ["p-1"], "y": [3.0]})).to_json() == {
+        "schema": "trimtab.labels/1", "new": 1, "repeated": 0, "corrected": 0, "unknown": 0}
 
 
 def test_labels_of_an_unknown_model_are_refused(asked: Project) -> None:

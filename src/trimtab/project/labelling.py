@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -9,7 +11,7 @@ import polars as pl
 from trimtab.data.lookup import near
 from trimtab.data.readers import read_table
 from trimtab.errors import DataUnreadable, UsageError
-from trimtab.traffic.labels import Told
+from trimtab.traffic.labels import KeyKind, Told
 from trimtab.workspace import Workspace
 
 PREDICTION = ("prediction", "prediction_id", "id")
@@ -38,6 +40,17 @@ def label(workspace: Workspace, model: str, source: Any, *, key: str | None = No
     if missing := frame.filter(pl.col(ids).is_null() | pl.col(value).is_null()).height:
         raise DataUnreadable(f"{missing} of {frame.height} rows have no {ids} or no {value}; leave them out until they "
                              "are known")
-    return workspace.labels.put(version.model, "key" if key is not None else "prediction",
-                                zip(frame[ids].cast(pl.String).to_list(), frame[value].to_list(), strict=True),
-                                by=workspace.actor)
+    return tell(workspace, version.model, "prediction" if key is None else "key",
+                list(zip(frame[ids].cast(pl.String).to_list(), frame[value].to_list(), strict=True)))
+
+
+def tell(workspace: Workspace, model: str, kind: KeyKind, told: Sequence[tuple[str, object]]) -> Told:
+    """Keep (key, truth) pairs of a model, and count which keys no recorded prediction has yet.
+
+    Raises NotFound (model), DataUnreadable (a key or a truth that none can be).
+    """
+    name = workspace.versions.resolve(model).model
+    kept = workspace.labels.put(name, kind, told, by=workspace.actor)
+    keys = list(dict.fromkeys(key for key, _ in told))
+    known = workspace.traffic.known(name, "id" if kind == "prediction" else "key", keys)
+    return replace(kept, unknown=len(keys) - known)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from trimtab.project.handles import ModelVersion
     from trimtab.project.judging import Judged
     from trimtab.project.training import TrainRun
+    from trimtab.traffic.labels import Told
 
 
 def open_project(source: Any = None, *, workspace: str | Path | None = None, **options: Any) -> Project:
@@ -150,6 +151,16 @@ class Project(Folder):
         from trimtab.project import watching
 
         return watching.batch(self.workspace, self.name, X, y)
+
+    def label(self, source: Any, *, key: str | None = None, truth: str | None = None) -> Told:
+        """Tell what later turned out true of recorded predictions: a table (path or frame) of ids and true values.
+
+        key: join by this column, the rows' id, instead of by prediction ids; truth: the column of true values (default:
+        the target, else the last). Raises UsageError (no such column), NotFound, DataUnreadable.
+        """
+        from trimtab.project import labelling
+
+        return labelling.label(self.workspace, self.name, source, key=key, truth=truth)
 
     def require_source(self, source: Path) -> None:
         """Raises ConfigInvalid unless trimtab.toml is about this table."""

@@ -6,6 +6,7 @@ moment; the newest one counts. The same value again is no news, another value is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -15,11 +16,13 @@ from sqlalchemy.engine import Connection
 
 from trimtab import canon, clock
 from trimtab.clock import Clock
+from trimtab.errors import DataUnreadable
 from trimtab.store.db import Database
 from trimtab.store.schema import journal_head, labels
 
 KeyKind = Literal["prediction", "key"]
 _CHUNK = 500
+_MAX_CHARS = 500                               # of a key or a truth; PostgreSQL indexes some 2,700 bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +35,17 @@ class Label:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What a delivery of labels held."""
+    """What a delivery of labels held. unknown: of its keys, those that no recorded prediction has (yet)."""
 
     new: int
     repeated: int                             # the same value was told before
     corrected: int                            # another value was
+    unknown: int = 0
 
     def to_json(self) -> dict[str, object]:
         """As `label --json` prints it."""
-        return {"schema": "trimtab.labels/1", "new": self.new, "repeated": self.repeated, "corrected": self.corrected}
+        return {"schema": "trimtab.labels/1", "new": self.new, "repeated": self.repeated, "corrected": self.corrected,
+                "unknown": self.unknown}
 
 
 class Labels:
@@ -51,8 +56,8 @@ class Labels:
 
     def put(self, model: str, kind: KeyKind, told: Iterable[tuple[str, object]], *, by: str) -> Told:
         """Keep (key, truth) pairs, all or none; of a key told twice in a delivery the last counts. They may come before
-        their prediction is known here."""
-        values = {key: canon.dumps(value).decode() for key, value in told}
+        their prediction is known here. Raises DataUnreadable: a key or a truth that none can be."""
+        values = {_key(key): _truth(key, value) for key, value in told}
         keys = list(values)
         new = repeated = corrected = 0
         at = clock.to_text(self._clock.now())
@@ -83,6 +88,20 @@ class Labels:
                 for row in _newest(conn, model, kind, wanted[start:start + _CHUNK]):
                     found[row.key] = Label(value=canon.loads(row.value), at=row.recorded_at)  # type: ignore[arg-type]
         return found
+
+
+def _key(key: str) -> str:
+    if not 0 < len(key) <= _MAX_CHARS or not key.isprintable():
+        raise DataUnreadable(f"{key[:40]!r} can't be a key of a label: 1 to {_MAX_CHARS} printable characters")
+    return key
+
+
+def _truth(key: str, value: object) -> str:
+    if not isinstance(value, bool | int | float | str) or (isinstance(value, float) and not math.isfinite(value)) \
+            or (isinstance(value, str) and len(value) > _MAX_CHARS):
+        raise DataUnreadable(f"the truth of {key[:40]!r} is {str(value)[:40]!r} ({type(value).__name__}); it must be a "
+                             f"finite number, true or false, or text of up to {_MAX_CHARS} characters")
+    return canon.dumps(value).decode()
 
 
 def _newest(conn: Connection, model: str, kind: KeyKind, keys: list[str]) -> Iterable[sa.Row[tuple[object, ...]]]:

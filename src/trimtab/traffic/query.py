@@ -6,10 +6,10 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from trimtab import canon, clock
 from trimtab.errors import NotFound
@@ -47,6 +47,15 @@ class Traffic:
         import polars as pl
 
         return int(self._lazy(model, version, since, until).select(pl.len()).collect().item())
+
+    def known(self, model: str, column: Literal["id", "key"], names: Sequence[str]) -> int:
+        """How many of the names are a recorded prediction's id, or the key of one."""
+        import polars as pl
+
+        wanted = pl.Series("wanted", list(dict.fromkeys(names)), dtype=pl.String)
+        found = self._lazy(model, None, None, None).select(pl.col(column).filter(
+            pl.col(column).is_in(wanted.implode())).n_unique())
+        return int(found.collect().item())
 
     def find(self, prediction: str) -> tuple[Record, Row]:
         """One prediction by its id, with its request. Raises NotFound."""

@@ -88,10 +88,10 @@ def status(call: Call, model: str | None) -> None:
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback only: this release has no log-in.")
 @click.option("--port", default=8321, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
-@click.option("--durability", type=click.Choice(["fast", "strict"]), default="fast", show_default=True,
-              help="When a recorded prediction is safe from a power cut: within a second, or before its answer.")
+@click.option("--durability", type=click.Choice(["fast", "strict"]), help="When a recorded prediction is safe "
+              "from a power cut: within a second, or before its answer (default: trimtab.toml's, else fast).")
 @command
-def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"]) -> None:
+def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"] | None) -> None:
     """Answer requests for every endpoint of the workspace; follows deploy, promote and rollback by itself.
 
     Each prediction is recorded before its answer goes out; see trimtab traffic.
@@ -99,8 +99,16 @@ def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"
     from trimtab.doors import server
 
     workspace = call.workspace(create=True)
-    server.serve(workspace, host, port, durability=durability,
+    server.serve(workspace, host, port, durability=durability or _durability(),
                  on_ready=lambda url: click.echo(f"Serving on {url}", err=True))
+
+
+def _durability() -> Literal["fast", "strict"]:
+    from trimtab import config
+    from trimtab.project.files import TOML, find_root
+
+    root = find_root()
+    return "fast" if root is None else config.load(root / TOML).traffic.durability
 
 
 @click.command()

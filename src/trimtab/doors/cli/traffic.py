@@ -71,6 +71,8 @@ def label(call: Call, table: Path, model: str | None, key: str | None, truth: st
     def render() -> None:
         screen.line("Labels", f"{told.new:,} new, {told.repeated:,} told before, {told.corrected:,} corrected",
                     style="green")
+        if told.unknown:
+            screen.line("", f"{told.unknown:,} of no recorded prediction yet; they count once it is", style="yellow")
         screen.follow(f"trimtab monitor {name}")
 
     call.show(told.to_json(), render)

@@ -25,6 +25,7 @@ from trimtab.doors.rest.idempotency import once
 from trimtab.errors import Malformed
 from trimtab.registry.model import Alias, Version
 from trimtab.serving.rollout import PRODUCTION, Change
+from trimtab.traffic.labels import KeyKind
 
 MAX_PAGE = 1000
 _one_change_at_a_time = threading.Lock()
@@ -53,6 +54,21 @@ class GoBack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to: int | None = None
     endpoint: str = PRODUCTION
     dry_run: bool = False
+
+
+class OneLabel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A truth, and the prediction's id (or the key) that it belongs to."""
+
+    id: str
+    truth: float | int | bool | str
+
+
+class TellLabels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /api/labels; `join`: whether `id` is a prediction's, or the key that its row brought along."""
+
+    model: str
+    labels: list[OneLabel]
+    join: KeyKind = "prediction"
 
 
 async def health(_: Request) -> Response:
@@ -165,6 +181,18 @@ async def rollback(request: Request) -> Response:
         name, by=at.workspace.actor, why=body.why, to=body.to, endpoint=body.endpoint, dry_run=body.dry_run))
 
 
+async def labels(request: Request) -> Response:
+    """POST /api/labels: {"model", "join", "labels": [{"id", "truth"}]}; all of them are kept or none.
+
+    A repeated request is no news by itself, so an Idempotency-Key is not needed.
+    """
+    from trimtab.project.labelling import tell
+
+    at, body = desk(request), wire.decode(await request.body(), TellLabels)
+    told = await at.run(lambda: tell(at.workspace, body.model, body.join, [(one.id, one.truth) for one in body.labels]))
+    return wire.reply(told.to_json())
+
+
 async def verify(request: Request) -> Response:
     """GET /api/audit/verify: walks the journal's chain and its signed head; 422 names the first bad row."""
     at = desk(request)
@@ -219,7 +247,7 @@ ROUTES = [
     Route("/api/registry/{model}", model), Route("/api/registry/{model}/versions/{number}", one_version),
     Route(_ALIAS, get_alias, methods=["GET"]), Route(_ALIAS, put_alias, methods=["PUT"]),
     Route(_ALIAS, delete_alias, methods=["DELETE"]),
-    Route("/api/log/{model}", log), Route("/api/audit/verify", verify),
+    Route("/api/labels", labels, methods=["POST"]), Route("/api/log/{model}", log), Route("/api/audit/verify", verify),
     Route("/api/models/{model}/deploy", deploy, methods=["POST"]),
     Route("/api/models/{model}/promote", promote, methods=["POST"]),
     Route("/api/models/{model}/rollback", rollback, methods=["POST"]),

@@ -21,6 +21,8 @@ from trimtab import clock as clocks
 from trimtab.clock import FixedClock
 from trimtab.errors import NotFound
 from trimtab.ids import Ids
+from trimtab.project import keeping
+from trimtab.project.project import Project
 from trimtab.traffic import closing
 from trimtab.traffic.log import TrafficLog
 from trimtab.traffic.query import Traffic
@@ -219,3 +221,13 @@ def test_kill_nine_while_closing_loses_and_doubles_nothing(tmp_path: Path) -> No
     assert set(Traffic(tmp_path).frame()["id"]) == expected
     assert not [path for path in tmp_path.glob("*/*") if path.suffix != ".parquet"]
     assert killed >= KILLS // 2
+
+
+def test_a_backup_takes_open_segments_and_closed_ones(live: Project, tmp_path: Path) -> None:
+    written(live.workspace.folder / "traffic", 4, writer="w-00000001")
+    closing.close_all(live.workspace.folder / "traffic")
+    written(live.workspace.folder / "traffic", 3, writer="w-00000002")
+    keeping.backup(live.workspace, tmp_path / "all.tar")
+    keeping.restore(tmp_path / "all.tar", tmp_path / "again")
+    assert Traffic(tmp_path / "again" / "traffic").frame().equals(live.workspace.traffic.frame())
+    assert {path.suffix for path in (tmp_path / "again" / "traffic").glob("*/*")} == {".log", ".parquet"}

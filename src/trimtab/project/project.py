@@ -108,10 +108,10 @@ class Project(Folder):
 
         low, high: new bounds as text ("none" lifts one); changes: missing, unseen, unit, note, role.
         """
-        from trimtab.data.edit import edit
+        from trimtab.data.edit import edit_text
 
-        edited = edit(self.contract, column, min=low, max=high, add_categories=tuple(add_category),
-                      confirm="done" if confirmed else None, **changes)
+        edited = edit_text(self.contract, column, low=low, high=high, add_categories=add_category, confirmed=confirmed,
+                           **changes)
         write_text(self.root / CONTRACT, contract_toml.render(edited))
         self.__dict__.pop("contract", None)
         return next(one for one in edited.columns if one.name == column)

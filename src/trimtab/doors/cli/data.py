@@ -11,7 +11,6 @@ from trimtab.doors.cli import screen
 from trimtab.doors.cli.options import Call, command
 
 if TYPE_CHECKING:
-    from trimtab.data.contract import Column
     from trimtab.project.initialise import Initialised
     from trimtab.project.project import Checked
 
@@ -65,6 +64,8 @@ def contract() -> None:
 @command
 def contract_show(call: Call) -> None:
     """Print the contract, one column a line."""
+    from trimtab.data.lookup import shown_rule
+
     found = call.project(create=False).contract
     rows = [[column.name, column.type, column.role, shown_rule(column), column.unit, column.note or column.confirm]
             for column in found.columns]
@@ -93,6 +94,8 @@ def contract_show(call: Call) -> None:
 @command
 def contract_edit(call: Call, column: str, **changes: Any) -> None:
     """Change what the contract says of COLUMN."""
+    from trimtab.data.lookup import shown_rule
+
     given = {key: value for key, value in changes.items() if value is not None and value != ()}
     done = call.project().edit_contract(column, **given)
 
@@ -101,25 +104,6 @@ def contract_edit(call: Call, column: str, **changes: Any) -> None:
         screen.follow("trimtab check")
 
     call.show({"schema": "trimtab.contract_edit/1", "column": column, "rule": shown_rule(done)}, render)
-
-
-def shown_rule(column: Column) -> str:
-    """What the contract demands of a column's values, in words."""
-    from trimtab.data.moments import from_days
-
-    def shown(bound: float | None) -> str:
-        if bound is None:
-            return "…"
-        return from_days(bound).date().isoformat() if column.type == "datetime" else f"{bound:g}"
-
-    parts = []
-    if column.min is not None or column.max is not None:
-        parts.append(f"{shown(column.min)} to {shown(column.max)}")
-    if column.type == "category":
-        parts.append(", ".join(column.categories[:6]) + (", …" if len(column.categories) > 6 else ""))
-        parts.append("others too" if column.unseen else "no others")
-    parts.append("may be missing" if column.missing else "never missing")
-    return "; ".join(parts)
 
 
 def render_init(done: Initialised) -> None:

@@ -143,3 +143,13 @@ def test_sqlite_syncs_each_commit_to_disk(tmp_path: Path) -> None:
         assert conn.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
     db.close()
     assert sqlite3.connect(tmp_path / "trimtab.db").execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.parametrize("url", ["postgresql://nobody@127.0.0.1:9/none", "sqlite:////proc/nowhere/trimtab.db"])
+def test_a_database_that_is_away_is_told_without_its_address(url: str) -> None:
+    """The same sentence goes out over HTTP."""
+    if url.startswith("postgresql"):
+        pytest.importorskip("psycopg")
+    with pytest.raises(StoreUnreachable) as caught, Database(url).read() as conn:
+        conn.execute(sa.text("SELECT 1"))
+    assert not any(part in str(caught.value) for part in ("127.0.0.1", "nobody", "/proc", ":9"))

@@ -6,11 +6,14 @@ its one writer instead of answering "locked"; PostgreSQL is reached by URL. Bloc
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -73,15 +76,23 @@ class Database:
                     conn = conn.execution_options(trimtab_write=True)
                 elif not self.is_sqlite:
                     conn = conn.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-                with _told_plainly(self.shown_url), conn.begin():
+                with _told_plainly(), conn.begin():
                     yield conn
         finally:
             self._inside.busy = False
             if lock:
                 self._turn.release()
 
+    def _read_only_file(self) -> Path | None:
+        """The database's file where it, or its folder, may only be read; an auditor's copy is such a one."""
+        if self._in_memory:
+            return None
+        path = Path(str(self.url.database))
+        writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+        return path.absolute() if path.is_file() and not writable else None
+
     def _connect(self) -> Connection:
-        with _told_plainly(self.shown_url):
+        with _told_plainly():
             return self._engine.connect()
 
     def _make_engine(self) -> Engine:
@@ -97,8 +108,12 @@ class Database:
         options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_MS / 1000, "check_same_thread": False}}
         if self._in_memory:
             options["poolclass"] = StaticPool
-        engine = sa.create_engine(self.url, **options)
-        event.listen(engine, "connect", _set_up_sqlite)
+        if (path := self._read_only_file()) is not None:
+            options["creator"] = lambda: _open_read_only(path)
+            engine = sa.create_engine(self.url, **options)
+        else:
+            engine = sa.create_engine(self.url, **options)
+            event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
 
@@ -128,6 +143,17 @@ def _parse(url: str) -> URL:
     raise UsageError(f"database {backend!r} is not supported; use sqlite:///file or postgresql://user@host/name")
 
 
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    """SQLite wants to write beside a database even to read it, unless it is told that nobody changes it.
+
+    Where a write-ahead log lies beside it somebody may be at work, and that promise is not made.
+    """
+    log = path.with_name(path.name + "-wal")
+    still = "" if log.is_file() and log.stat().st_size else "&immutable=1"
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro{still}", uri=True, check_same_thread=False,
+                           timeout=_BUSY_MS / 1000, isolation_level=None)
+
+
 def _set_up_sqlite(raw: sqlite3.Connection, _record: object) -> None:
     raw.isolation_level = None                 # we say BEGIN ourselves
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY_MS}"):
@@ -140,17 +166,20 @@ def _begin_sqlite(conn: Connection) -> None:
 
 
 @contextmanager
-def _told_plainly(shown_url: str) -> Iterator[None]:
-    """Turn a driver's error into one that says what to do; our own errors pass."""
+def _told_plainly() -> Iterator[None]:
+    """Turn a driver's error into one that says what to do; our own errors pass.
+
+    It names no address and no path: the same sentence is told over HTTP.
+    """
     try:
         yield
     except TrimtabError:
         raise
     except DBAPIError as problem:
-        _tell(problem, shown_url)
+        _tell(problem)
 
 
-def _tell(problem: DBAPIError, shown_url: str) -> NoReturn:
+def _tell(problem: DBAPIError) -> NoReturn:
     text = str(problem.orig).lower()
     if "database is locked" in text or "database is busy" in text:
         raise Busy("the workspace's database has been busy for a minute; try again") from problem
@@ -158,8 +187,8 @@ def _tell(problem: DBAPIError, shown_url: str) -> NoReturn:
         raise StoreFull("no space is left for the workspace's database; free some, then repeat") from problem
     gone = isinstance(problem, OperationalError) or problem.connection_invalidated
     if gone and not isinstance(problem.orig, sqlite3.OperationalError):
-        raise StoreUnreachable(f"the database at {shown_url} does not answer; start it, then repeat") from problem
+        raise StoreUnreachable("the workspace's database does not answer; start it, then repeat") from problem
     if any(sign in text for sign in ("unable to open", "readonly", "disk i/o", "not a database", "malformed")):
-        raise StoreUnreachable(f"the database at {shown_url} can't be used: {problem.orig}. Check its folder's "
+        raise StoreUnreachable(f"the workspace's database can't be used: {problem.orig}. Check its folder's "
                                "permissions, or restore it from a backup") from problem
     raise problem

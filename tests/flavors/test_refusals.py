@@ -314,7 +314,8 @@ def test_an_honest_array_of_zeros_is_not_taken_for_a_bomb(monkeypatch: pytest.Mo
     monkeypatch.setattr(archive, "FREE_UNPACKED_BYTES", 1000)
     model = LinearRegression().fit(X, Y)
     model.zeros_ = np.zeros(100_000)
-    flavor.load(flavor.save(model).files[flavor.FILE])
+    again = flavor.load(flavor.save(model).files[flavor.FILE])
+    np.testing.assert_array_equal(again.zeros_, model.zeros_)  # type: ignore[attr-defined]
 
 
 def test_dict_keys_may_only_be_plain_values() -> None:

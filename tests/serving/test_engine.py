@@ -97,6 +97,7 @@ def test_a_change_is_noticed_without_a_restart(ws: Workspace, engines: Callable[
     engine = engines(ws)
     ws.rollouts.promote("risk", 2, by="ada")
     until(lambda: engine.infer("risk", ROW).version == 2)
+    assert engine.infer("risk", ROW).prediction.values == [2.0]
 
 
 def test_a_model_deployed_while_the_server_runs_begins_to_answer(ws: Workspace,

@@ -88,6 +88,7 @@ rollouts = Table(                              # append-only; the newest revisio
     Column("restores", Integer),               # the revision that a rollback re-applied
     _text("at"), _text("by"), _text("why"),
     Column("journal_seq", BigInteger, nullable=False),
+    _text("key", null=True),                   # of the decision that it follows from
     ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"]),
     Index(None, "journal_seq"),
 )
@@ -153,9 +154,21 @@ policies = Table(                              # what a model's loop may do, and
     _text("why"), _text("by"), _text("at"),
 )
 
-stages = Table(                                # the challenger's desired state, beside `rollouts`
+stages = Table(                                # what answers beside the champion; one row an endpoint, kept when it ends
     "stages", metadata,
     _text("model", key=True), _text("endpoint", key=True), Column("champion", Integer, nullable=False),
-    Column("challenger", Integer), _text("stage"), Column("share", Float, nullable=False),
+    Column("version", Integer),                # None: nothing is beside it now
+    _text("role"), _text("stage"), Column("share", Float, nullable=False),
+    Column("trial", Integer, nullable=False),  # how many trials the endpoint has had, this one included
+    _text("since"), _text("stage_since"), _text("key"),
     Column("revision", Integer, nullable=False), Column("journal_seq", BigInteger, nullable=False),
+    Index(None, "journal_seq"),
+)
+
+notices = Table(                               # what people are to be told, until they were
+    "notices", metadata,
+    _text("id", key=True), _text("key"), _text("model"), _text("endpoint"), _text("kind"), _text("at"), _text("body"),
+    _text("state"), Column("tries", Integer, nullable=False), _text("next_at"), _text("told_at", null=True),
+    _text("why"),
+    Index(None, "key", unique=True), Index(None, "state", "next_at"),
 )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from trimtab.data.contract import Column, Contract
 from trimtab.errors import ContractViolation, Malformed, UsageError
+from trimtab.sketch.bins import sort_column
 from trimtab.sketch.column import CategorySketch, NumericSketch, column_from_json
 
 if TYPE_CHECKING:
@@ -183,17 +184,24 @@ def _series(frame: pl.DataFrame, name: str) -> pl.Series:
 def _column(column: Column, before: Sketch, values: pl.Series, broken: Mapping[str, int]) -> ColumnWindow:
     if isinstance(before, CategorySketch):
         return ColumnWindow(sketch=sketch_like(column, before, values), broken=broken)
-    found = numbers(column, values)
-    return ColumnWindow(sketch=NumericSketch.of(found, before.edges, k=_SMALL), broken=broken, top=_top(found),
-                        run=longest_run(found))
+    return counted(numbers(column, values), before, broken)
 
 
-def _top(values: NDArray[np.float64]) -> tuple[float, int] | None:
-    distinct, counts = np.unique(values[np.isfinite(values)], return_counts=True)
-    if not len(distinct):
+def counted(found: NDArray[np.float64], before: NumericSketch,
+            broken: Mapping[str, int] | None = None) -> ColumnWindow:
+    """A stretch of one numeric column, shape (rows,), in the order of time, over the bins of `before`."""
+    ordered = sort_column(found)
+    return ColumnWindow(sketch=NumericSketch.of_sorted(ordered, before.edges, k=_SMALL), broken=broken or {},
+                        top=_top(ordered.values), run=longest_run(found))
+
+
+def _top(ordered: NDArray[np.float64]) -> tuple[float, int] | None:
+    if not len(ordered):
         return None
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    counts = np.diff(np.append(starts, len(ordered)))
     place = int(np.argmax(counts))
-    return float(distinct[place]) + 0.0, int(counts[place])
+    return float(ordered[starts[place]]) + 0.0, int(counts[place])
 
 
 def longest_run(values: NDArray[np.float64]) -> int:

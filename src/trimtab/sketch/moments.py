@@ -124,7 +124,8 @@ def of_finite(column: Array) -> Moments:
         mean = column.mean()
         z = column - mean
         q = z * z
-        m2, m3, m4 = q.sum(), q @ z, q @ q
+        m2 = q.sum()
+        m3, m4 = np.einsum("i,i->", q, z), np.einsum("i,i->", q, q)      # q @ z wakes BLAS threads: 25 × as long
     return Moments(n=n, mean=_finite_or_none(mean), m2=_finite_or_none(m2), m3=_finite_or_none(m3),
                    m4=_finite_or_none(m4), min=float(column.min()), max=float(column.max()))
 

@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "predict": ("serving", "predict", "Ask a version for predictions on a table, without a server."),
     "monitor": ("monitor", "monitor", "Drift, late labels and alerts of what is live."),
     "explain": ("monitor", "explain", "Why did it alarm? Causes in order, evidence, effect sizes."),
+    "drift": ("drift", "drift", "Compare two tables: what moved, causes first. Needs no project."),
     "alert": ("monitor", "alert", "Acknowledge, take, snooze or close an alert; list them."),
     "audit": ("workspace", "audit", "Verify the journal and every registered version."),
     "doctor": ("workspace", "doctor", "Look for what is wrong with the installation and the workspace."),
@@ -56,7 +57,7 @@ _GROUPS = (
     ("From data to a model", ("init", "check", "contract", "train", "evaluate", "why", "run", "demo")),
     ("Versions", ("register", "versions", "log", "diff", "alias", "checkout", "rebuild", "delete")),
     ("In production", ("deploy", "promote", "rollback", "status", "serve", "traffic", "label", "predict")),
-    ("Watching", ("monitor", "explain", "alert")),
+    ("Watching", ("monitor", "explain", "alert", "drift")),
     ("Workspace", ("audit", "doctor", "backup", "restore")),
 )
 

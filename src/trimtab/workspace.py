@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from trimtab.registry.aliases import Aliases
     from trimtab.registry.versions import Versions
     from trimtab.serving.rollout import Rollouts
+    from trimtab.serving.stages import Stages
     from trimtab.tracking.runs import Runs
     from trimtab.traffic.labels import Labels
     from trimtab.traffic.query import Traffic
@@ -145,6 +146,13 @@ class Workspace:
                         move_champion=self._move_champion)
 
     @cached_property
+    def stages(self) -> Stages:
+        """What is tried beside what is live."""
+        from trimtab.serving.stages import Stages
+
+        return Stages(self.db, self.journal, self.clock, get=self.versions.get, verify=self.versions.verify)
+
+    @cached_property
     def alerts(self) -> Alerts:
         """What needs a person's eye."""
         from trimtab.monitor.alerts import Alerts
@@ -166,11 +174,13 @@ class Workspace:
 
     def asked(self, model: str, *, since: datetime | None = None, until: datetime | None = None,
               version: int | None = None) -> pl.DataFrame:
-        """The traffic of a model as monitoring reads it: with the labels that are known by now."""
+        """The traffic of a model as monitoring reads it: with the labels that are known by now; of a version all that
+        it computed, also where another one answered."""
         from trimtab.traffic.query import with_labels
+        from trimtab.traffic.segments import FAILED
 
-        return with_labels(self.traffic.frame(model=model, since=since, until=until, version=version), self.labels,
-                           model)
+        found = self.traffic.frame(model=model, since=since, until=until, version=version, shadows=version is not None)
+        return with_labels(found.filter(found["verdict"] != FAILED), self.labels, model)
 
     @cached_property
     def labels(self) -> Labels:

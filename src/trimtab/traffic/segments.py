@@ -21,6 +21,8 @@ _MAX_RECORD_BYTES = 1 << 28
 _HEADER_BYTES = 1024
 
 Stage = Literal["champion", "version", "shadow", "canary"]
+KEPT, FAILED = "kept", "failed"               # verdicts
+SHADOW = "shadow"                             # the stage of what was computed and not answered
 Value = float | int | bool | str | None
 
 
@@ -38,7 +40,8 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, tag="request"):
-    """One answered request: all its rows from one version."""
+    """One computed request: all its rows from one version. Beside what was answered (stage champion, version, canary)
+    there may be one of stage shadow, of the same ids: what the version that did not answer made of the rows."""
 
     batch: str                                 # the id of its first prediction
     at: str                                    # `clock.to_text`
@@ -46,7 +49,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     endpoint: str
     version: int
     stage: Stage
-    verdict: str                               # of the contract: "kept"
+    verdict: str                               # "kept": the contract, by every row; "failed": there is no output
     latency_us: int                            # of contract check and prediction
     rows: tuple[Row, ...]
 
@@ -94,7 +97,7 @@ def whole(path: Path) -> bool:
 
 
 def find(path: Path, prediction: str, not_after: str) -> Record | None:
-    """The request that a prediction came in, where this segment has it.
+    """The answered request that a prediction came in, where this segment has it; what only computed along is not it.
 
     not_after: a moment (`clock.to_text`); a segment that was opened later is not searched, "" searches each. Looks for
     the id's bytes first and walks the records only up to there: some ms for 16 MB.
@@ -115,7 +118,7 @@ def find(path: Path, prediction: str, not_after: str) -> Record | None:
                 return None
             start, end = end, end + head + unpack(data, end)[0]
         record = next((found for _, found in _whole(memoryview(data)[start:end])), None)
-        if isinstance(record, Record) and any(row.id == prediction for row in record.rows):
+        if isinstance(record, Record) and record.stage != SHADOW and any(row.id == prediction for row in record.rows):
             return record
         start, hit = end, data.find(wanted, end)               # it was only mentioned there
     return None

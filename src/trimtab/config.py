@@ -128,6 +128,15 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return seconds(self.expected_lag)
 
 
+class Retrain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[monitor] retrain`: how often a model may be trained anew, and on how many labels at least."""
+
+    cooldown: str = "1d"
+    per_month: int = 4
+    attempts: int = 3
+    least_labels: int = 200
+
+
 class Monitor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[monitor]`: what is watched, how often it may alarm without cause, and what follows."""
 
@@ -137,6 +146,7 @@ class Monitor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     every: str = "1d"
     labels: Labels = Labels()
     on_drift: Literal["notify", "propose", "retrain"] = "notify"
+    retrain: Retrain = Retrain()
 
     @property
     def ignore_below_sd(self) -> float:
@@ -158,6 +168,32 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     durability: Literal["fast", "strict"] = "fast"
 
 
+class Canary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[deploy.production] canary`: how a challenger comes to serve. steps: percent of the traffic, 0 is shadow, 100 is
+    promoted; rows: to be answered at each; labels, days: when a trial without a verdict ends; probation: for how many
+    labels the version before is kept beside a promoted one; loss_clip: the largest loss of a row that counts."""
+
+    steps: tuple[float, ...] = (0, 5, 25, 100)
+    wrong_promotion: float = 0.01
+    loss_clip: float | None = None
+    rows: int = 100
+    labels: int = 20_000
+    days: float = 30.0
+    probation: int = 1_000
+
+
+class Production(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[deploy.production]`: what holds where predictions are asked."""
+
+    canary: Canary = Canary()
+
+
+class Deploy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[deploy]`: how versions come to serve."""
+
+    production: Production = Production()
+
+
 class Gates(msgspec.Struct, frozen=True, kw_only=True):
     """`[gates]`: what a version must show before it may serve."""
 
@@ -176,6 +212,7 @@ class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     decision: Decision = Decision()
     monitor: Monitor = Monitor()
     traffic: Traffic = Traffic()
+    deploy: Deploy = Deploy()
     root: Path = Path()
     text: str = ""
 
@@ -193,6 +230,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     decision: Decision = Decision()
     monitor: Monitor = Monitor()
     traffic: Traffic = Traffic()
+    deploy: Deploy = Deploy()
 
 
 def load(path: Path) -> ProjectConfig:
@@ -213,14 +251,15 @@ def parse(text: str, *, root: Path, name: str = "trimtab.toml") -> ProjectConfig
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise ConfigInvalid(f"{name} is not valid TOML: {problem}") from None
-    if "deploy" in raw:
-        raise ConfigInvalid(f"{name}: [deploy] can't be used yet: this release has no approvals and no canary, and "
-                            "will not pretend to. Remove the table; trimtab deploy needs no setting.", key="deploy")
+    if "approve" in str(raw.get("deploy", "")):
+        raise ConfigInvalid(f"{name}: approve under [deploy] can't be used yet: this release has no approvals, and "
+                            "will not pretend to. Remove it; canary and [monitor] on_drift say what is done by itself.",
+                            key="deploy.production.approve")
     file = _convert(raw, _File, name, "")
     gates = dict(file.gates)
     config = ProjectConfig(
         model=file.model, train=file.train, decision=file.decision, monitor=file.monitor,
-        traffic=file.traffic, root=root, text=text,
+        traffic=file.traffic, deploy=file.deploy, root=root, text=text,
         features={column: _convert(rule, FeatureRule, name, f"features.{column}")
                   for column, rule in file.features.items()},
         gates=Gates(
@@ -297,7 +336,8 @@ _OTHER = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 _TABLES: dict[str, type[msgspec.Struct]] = {
     "": _File, "model": Model, "model.split": SplitBy, "model.data": SqlSource, "train": Train, "train.budget": Budget,
     "decision": Decision, "gates.beats": Beats, "monitor": Monitor, "monitor.labels": Labels,
-    "traffic": Traffic,
+    "monitor.retrain": Retrain, "traffic": Traffic, "deploy": Deploy, "deploy.production": Production,
+    "deploy.production.canary": Canary,
 }
 
 
@@ -368,6 +408,7 @@ def _check(config: ProjectConfig, name: str) -> None:
         if wrong:
             raise ConfigInvalid(f"{name}: {sentence}")
     _check_monitor(config.monitor, name)
+    _check_canary(config.deploy.production.canary, name)
     try:
         _memory(train.budget.memory)
     except ValueError:
@@ -384,10 +425,27 @@ def _check_monitor(monitor: Monitor, name: str) -> None:
     if not _SDS.fullmatch(monitor.ignore_below):
         raise ConfigInvalid(f"{name}: monitor.ignore_below = {monitor.ignore_below!r} is not a number of standard "
                             "deviations; write it as \"0.1 sd\"")
-    for key, text in (("every", monitor.every), ("labels.expected_lag", monitor.labels.expected_lag)):
+    retrain = monitor.retrain
+    if min(retrain.per_month, retrain.least_labels) < 0 or retrain.attempts < 1:
+        raise ConfigInvalid(f"{name}: monitor.retrain: per_month and least_labels are 0 or more, attempts 1 or more")
+    for key, text in (("every", monitor.every), ("labels.expected_lag", monitor.labels.expected_lag),
+                      ("retrain.cooldown", retrain.cooldown)):
         if not _DURATION.fullmatch(text) or not seconds(text) > 0:
             raise ConfigInvalid(f"{name}: monitor.{key} = {text!r} is not a duration; write it as \"1d\", \"6h\" or "
                                 "\"30min\"")
+
+
+def _check_canary(canary: Canary, name: str) -> None:
+    where, steps = f"{name}: deploy.production.canary", canary.steps
+    if list(steps) != sorted(set(steps)) or len(steps) < 2 or steps[0] != 0 or steps[-1] != 100:
+        raise ConfigInvalid(f"{where}.steps = {[*steps]} are percent of the traffic, each above the one before, from 0 "
+                            "(shadow) to 100 (promoted); write [0, 5, 25, 100]")
+    if not 0 < canary.wrong_promotion < 0.5:
+        raise ConfigInvalid(f"{where}.wrong_promotion = {canary.wrong_promotion:g} is a probability between 0 and 0.5")
+    if canary.loss_clip is not None and not 0 < canary.loss_clip < float("inf"):
+        raise ConfigInvalid(f"{where}.loss_clip = {canary.loss_clip:g} must be above 0: the largest loss that counts")
+    if min(canary.rows, canary.probation) < 0 or min(canary.labels, canary.days) <= 0:
+        raise ConfigInvalid(f"{where}: rows and probation are 0 or more, labels and days more than 0")
 
 
 def seconds(text: str) -> float:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from trimtab.registry.aliases import Aliases
     from trimtab.registry.versions import Versions
     from trimtab.serving.rollout import Rollouts
+    from trimtab.serving.stages import Stages
     from trimtab.tracking.runs import Runs
     from trimtab.traffic.labels import Labels
     from trimtab.traffic.query import Traffic
@@ -145,6 +146,13 @@ class Workspace:
 
         return Rollouts(self.db, self.journal, self.clock, get=self.versions.get, verify=self.versions.verify,
                         move_champion=self._move_champion)
+
+    @cached_property
+    def stages(self) -> Stages:
+        """What is tried beside what is live."""
+        from trimtab.serving.stages import Stages
+
+        return Stages(self.db, self.journal, self.clock, get=self.versions.get, verify=self.versions.verify)
 
     @cached_property
     def alerts(self) -> Alerts:

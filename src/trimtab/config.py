@@ -19,12 +19,12 @@ from trimtab import canon
 from trimtab.canon import Digest
 from trimtab.errors import ConfigInvalid
 from trimtab.names import check_name
+from trimtab.sections import Canary, Deploy, Hook, Notify, Production, canary_problems, notify_problems
+from trimtab.sections import seconds as seconds
 
 Task = Literal["regression", "binary", "multiclass"]
 _SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 _MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?I?)B?\s*", re.IGNORECASE)
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)\s*", re.IGNORECASE)
 _SDS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*sd\s*", re.IGNORECASE)
 _PYTHON_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -168,32 +168,6 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     durability: Literal["fast", "strict"] = "fast"
 
 
-class Canary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[deploy.production] canary`: how a challenger comes to serve. steps: percent of the traffic, 0 is shadow, 100 is
-    promoted; rows: to be answered at each; labels, days: when a trial without a verdict ends; probation: for how many
-    labels the version before is kept beside a promoted one; loss_clip: the largest loss of a row that counts."""
-
-    steps: tuple[float, ...] = (0, 5, 25, 100)
-    wrong_promotion: float = 0.01
-    loss_clip: float | None = None
-    rows: int = 100
-    labels: int = 20_000
-    days: float = 30.0
-    probation: int = 1_000
-
-
-class Production(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[deploy.production]`: what holds where predictions are asked."""
-
-    canary: Canary = Canary()
-
-
-class Deploy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[deploy]`: how versions come to serve."""
-
-    production: Production = Production()
-
-
 class Gates(msgspec.Struct, frozen=True, kw_only=True):
     """`[gates]`: what a version must show before it may serve."""
 
@@ -213,6 +187,7 @@ class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     monitor: Monitor = Monitor()
     traffic: Traffic = Traffic()
     deploy: Deploy = Deploy()
+    notify: Notify = Notify()
     root: Path = Path()
     text: str = ""
 
@@ -231,6 +206,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     monitor: Monitor = Monitor()
     traffic: Traffic = Traffic()
     deploy: Deploy = Deploy()
+    notify: Notify = Notify()
 
 
 def load(path: Path) -> ProjectConfig:
@@ -259,7 +235,7 @@ def parse(text: str, *, root: Path, name: str = "trimtab.toml") -> ProjectConfig
     gates = dict(file.gates)
     config = ProjectConfig(
         model=file.model, train=file.train, decision=file.decision, monitor=file.monitor,
-        traffic=file.traffic, deploy=file.deploy, root=root, text=text,
+        traffic=file.traffic, deploy=file.deploy, notify=file.notify, root=root, text=text,
         features={column: _convert(rule, FeatureRule, name, f"features.{column}")
                   for column, rule in file.features.items()},
         gates=Gates(
@@ -268,6 +244,14 @@ def parse(text: str, *, root: Path, name: str = "trimtab.toml") -> ProjectConfig
             limits={metric: _convert(limit, Limit, name, f"gates.{metric}") for metric, limit in gates.items()}))
     _check(config, name)
     return config
+
+
+def parse_notify(raw: object, name: str) -> Notify:
+    """`[notify]` as another file has it. Raises ConfigInvalid."""
+    notify: Notify = _convert(raw, Notify, name, "notify")
+    for sentence in notify_problems(notify):
+        raise ConfigInvalid(f"{name}: {sentence}")
+    return notify
 
 
 def render(*, name: str, data: str | SqlSource, target: int | str = -1, split: SplitBy | None = None, task: Task,
@@ -337,7 +321,7 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
     "": _File, "model": Model, "model.split": SplitBy, "model.data": SqlSource, "train": Train, "train.budget": Budget,
     "decision": Decision, "gates.beats": Beats, "monitor": Monitor, "monitor.labels": Labels,
     "monitor.retrain": Retrain, "traffic": Traffic, "deploy": Deploy, "deploy.production": Production,
-    "deploy.production.canary": Canary,
+    "deploy.production.canary": Canary, "notify": Notify, "notify.webhooks": Hook,
 }
 
 
@@ -382,7 +366,7 @@ def _values(inner: str) -> tuple[str, ...]:
 
 
 def _join(where: str, inner: str | None) -> str:
-    return ".".join(part for part in (where, inner or "") if part)
+    return re.sub(r"\[[^\]]*\]", "", ".".join(part for part in (where, inner or "") if part))
 
 
 def _check(config: ProjectConfig, name: str) -> None:
@@ -408,7 +392,8 @@ def _check(config: ProjectConfig, name: str) -> None:
         if wrong:
             raise ConfigInvalid(f"{name}: {sentence}")
     _check_monitor(config.monitor, name)
-    _check_canary(config.deploy.production.canary, name)
+    for sentence in (*canary_problems(config.deploy.production.canary), *notify_problems(config.notify)):
+        raise ConfigInvalid(f"{name}: {sentence}")
     try:
         _memory(train.budget.memory)
     except ValueError:
@@ -430,34 +415,13 @@ def _check_monitor(monitor: Monitor, name: str) -> None:
         raise ConfigInvalid(f"{name}: monitor.retrain: per_month and least_labels are 0 or more, attempts 1 or more")
     for key, text in (("every", monitor.every), ("labels.expected_lag", monitor.labels.expected_lag),
                       ("retrain.cooldown", retrain.cooldown)):
-        if not _DURATION.fullmatch(text) or not seconds(text) > 0:
+        try:
+            known = seconds(text) > 0
+        except ValueError:
+            known = False
+        if not known:
             raise ConfigInvalid(f"{name}: monitor.{key} = {text!r} is not a duration; write it as \"1d\", \"6h\" or "
                                 "\"30min\"")
-
-
-def _check_canary(canary: Canary, name: str) -> None:
-    where, steps = f"{name}: deploy.production.canary", canary.steps
-    if list(steps) != sorted(set(steps)) or len(steps) < 2 or steps[0] != 0 or steps[-1] != 100:
-        raise ConfigInvalid(f"{where}.steps = {[*steps]} are percent of the traffic, each above the one before, from 0 "
-                            "(shadow) to 100 (promoted); write [0, 5, 25, 100]")
-    if not 0 < canary.wrong_promotion < 0.5:
-        raise ConfigInvalid(f"{where}.wrong_promotion = {canary.wrong_promotion:g} is a probability between 0 and 0.5")
-    if canary.loss_clip is not None and not 0 < canary.loss_clip < float("inf"):
-        raise ConfigInvalid(f"{where}.loss_clip = {canary.loss_clip:g} must be above 0: the largest loss that counts")
-    if min(canary.rows, canary.probation) < 0 or min(canary.labels, canary.days) <= 0:
-        raise ConfigInvalid(f"{where}: rows and probation are 0 or more, labels and days more than 0")
-
-
-def seconds(text: str) -> float:
-    """A duration in seconds. Raises ValueError.
-
-    >>> seconds("2d"), seconds("30min")
-    (172800.0, 1800.0)
-    """
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(text)
-    return float(match[1]) * _SECONDS[match[2].lower()]
 
 
 def _memory(text: str) -> tuple[float, str]:

@@ -98,8 +98,8 @@ def baseline_of(versions: Versions, datasets: Datasets, version: Version) -> Bas
 
 def settings_of(versions: Versions, version: Version) -> Settings:
     """`[monitor]` as it stood in the configuration that the version was made from; the defaults where it has none."""
-    made = config_of(versions, version)
-    return Settings() if made is None else made.monitor
+    made_with = config_of(versions, version)
+    return Settings() if made_with is None else made_with.monitor
 
 
 def longest_runs(frame: pl.DataFrame, contract: Contract, columns: Mapping[str, Sketch]) -> dict[str, int]:

@@ -18,6 +18,7 @@ from trimtab.loop.policies import policy_of
 from trimtab.loop.reconciler import Reconciler, Step
 from trimtab.project import learning, taught, trying
 from trimtab.project.acting import Deeds, Retrain
+from trimtab.project.telling import tell_due
 from trimtab.serving.rollout import PRODUCTION
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ class Loop:
         """
         live = self._workspace.rollouts.all_live()
         names = sorted({row.model for row in live if model in (None, row.model)})
-        return [self._turn(name, sorted(row.endpoint for row in live if row.model == name)) for name in names]
+        found = [self._turn(name, sorted(row.endpoint for row in live if row.model == name)) for name in names]
+        tell_due(self._workspace)
+        return found
 
     def step(self, model: str, endpoint: str = PRODUCTION, *, dry_run: bool = False) -> Step:
         """The one thing that is to be done now, done, or (`dry_run`) only said."""

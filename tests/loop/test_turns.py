@@ -235,9 +235,8 @@ def turn_of(folder: Path, mine: Mine, monkeypatch: pytest.MonkeyPatch) -> dict[s
     shutil.copytree(folder, copy)
     shop = Shop(copy, seed=3)
     shop.wait(days=float((folder / "days").read_text()))
-    with killed_at(mine, monkeypatch):
-        with suppress(Killed):
-            shop.turn()
+    with killed_at(mine, monkeypatch), suppress(Killed):
+        shop.turn()
     shop.wait(seconds=TTL.total_seconds() + 1)
     shop.turn()
     found = end_of(shop)

@@ -19,7 +19,7 @@ from trimtab import canon
 from trimtab.canon import Digest
 from trimtab.errors import ConfigInvalid
 from trimtab.names import check_name
-from trimtab.sections import Hook, Notify, notify_problems
+from trimtab.sections import Endpoint, Fallback, Hook, Notify, endpoint_problems, is_duration, notify_problems
 from trimtab.sections import seconds as seconds
 
 Task = Literal["regression", "binary", "multiclass"]
@@ -177,6 +177,7 @@ class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     monitor: Monitor = Monitor()
     traffic: Traffic = Traffic()
     notify: Notify = Notify()
+    endpoint: dict[str, Endpoint] = {}
     root: Path = Path()
     text: str = ""
 
@@ -195,6 +196,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     monitor: Monitor = Monitor()
     traffic: Traffic = Traffic()
     notify: Notify = Notify()
+    endpoint: dict[str, Endpoint] = {}
 
 
 def load(path: Path) -> ProjectConfig:
@@ -222,7 +224,7 @@ def parse(text: str, *, root: Path, name: str = "trimtab.toml") -> ProjectConfig
     gates = dict(file.gates)
     config = ProjectConfig(
         model=file.model, train=file.train, decision=file.decision, monitor=file.monitor,
-        traffic=file.traffic, notify=file.notify, root=root, text=text,
+        traffic=file.traffic, notify=file.notify, endpoint=file.endpoint, root=root, text=text,
         features={column: _convert(rule, FeatureRule, name, f"features.{column}")
                   for column, rule in file.features.items()},
         gates=Gates(
@@ -307,7 +309,7 @@ _OTHER = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 _TABLES: dict[str, type[msgspec.Struct]] = {
     "": _File, "model": Model, "model.split": SplitBy, "model.data": SqlSource, "train": Train, "train.budget": Budget,
     "decision": Decision, "gates.beats": Beats, "monitor": Monitor, "monitor.labels": Labels,
-    "traffic": Traffic, "notify": Notify, "notify.webhooks": Hook,
+    "traffic": Traffic, "notify": Notify, "notify.webhooks": Hook, "endpoint": Endpoint, "endpoint.fallback": Fallback,
 }
 
 
@@ -378,7 +380,7 @@ def _check(config: ProjectConfig, name: str) -> None:
         if wrong:
             raise ConfigInvalid(f"{name}: {sentence}")
     _check_monitor(config.monitor, name)
-    for sentence in notify_problems(config.notify):
+    for sentence in (*notify_problems(config.notify), *endpoint_problems(config.endpoint)):
         raise ConfigInvalid(f"{name}: {sentence}")
     try:
         _memory(train.budget.memory)
@@ -397,11 +399,7 @@ def _check_monitor(monitor: Monitor, name: str) -> None:
         raise ConfigInvalid(f"{name}: monitor.ignore_below = {monitor.ignore_below!r} is not a number of standard "
                             "deviations; write it as \"0.1 sd\"")
     for key, text in (("every", monitor.every), ("labels.expected_lag", monitor.labels.expected_lag)):
-        try:
-            known = seconds(text) > 0
-        except ValueError:
-            known = False
-        if not known:
+        if not is_duration(text):
             raise ConfigInvalid(f"{name}: monitor.{key} = {text!r} is not a duration; write it as \"1d\", \"6h\" or "
                                 "\"30min\"")
 

@@ -57,22 +57,19 @@ class Answering:
 
     def _guarded(self, lineup: Lineup, fallback: Fallback, rows: Rows, side: Side | None) -> Answer:
         """The model's answer to the rows that are fit for it, the fallback's to the others."""
-        instead = fallback.sift(rows)
+        reasons = fallback.sift(rows)
         made: Answer | None = None
-        while made is None and (fit := [place for place in range(len(rows)) if place not in instead]):
-            asked = [rows[place] for place in fit]
+        while made is None and (fit := [place for place in range(len(rows)) if place not in reasons]):
             try:
-                made = self._whole(lineup, asked, side)
+                made = self._whole(lineup, [rows[place] for place in fit], side)
             except (ContractViolation, StoreFull, StoreUnreachable):    # refused; not recorded, so not answered
                 raise
             except Exception as problem:
                 bad = problem.places if isinstance(problem, NotFinite) else range(len(fit))
-                found = fallback.failed([asked[place] for place in bad], _said(problem))
-                if found is None:
+                if "fault" not in fallback.declared.on:
                     raise
-                instead |= dict(zip([fit[place] for place in bad], found, strict=True))
-        if made is not None:
-            fallback.keep(asked, made.prediction)
+                reasons |= {fit[place]: ("fault", _said(problem)) for place in bad}
+        instead = fallback.settle(rows, reasons, None if made is None else made.prediction)
         return self._joined(lineup, rows, made, instead) if instead or made is None else made
 
     def _joined(self, lineup: Lineup, rows: Rows, made: Answer | None, instead: Mapping[int, Instead]) -> Answer:

@@ -28,6 +28,7 @@ from trimtab.traffic.segments import KEPT, Value
 
 Rows = Sequence[Mapping[str, object]]
 Occasion = Literal["contract", "stuck", "fault"]
+Reason = tuple[Occasion, str]
 Held = Mapping[str, frozenset[float]]          # a column that can be stuck → its numbers that repeat by nature
 _MOST_KEYS: Final = 10_000
 _ADVICE: Final = re.compile(r"\.? (?:Fix|Fill it in|Leave it out|It knows|Did you mean)\b.*", re.DOTALL)
@@ -100,12 +101,12 @@ class Fallback:
         self._key = bundle.contract.id_column
         self._types = {column.name: column.type for column in bundle.contract.features}
 
-    def sift(self, rows: Rows) -> dict[int, Instead]:
-        """The rows that the model is not asked about, by their place, and what they are answered.
+    def sift(self, rows: Rows) -> dict[int, Reason]:
+        """The rows that the model is not to be asked about, by their place, and why.
 
         None, where a row breaks the contract and "contract" is not declared: the model is asked, and refuses them all.
         """
-        found: dict[int, Instead] = {}
+        found: dict[int, Reason] = {}
         with self.memory.turn:
             for place, row in enumerate(rows):
                 broken = self._check(row, [])
@@ -113,25 +114,25 @@ class Fallback:
                     return {}
                 if broken:
                     more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-                    found[place] = self._instead(row, "contract", _ADVICE.sub("", broken[0].message) + more)
+                    found[place] = "contract", _ADVICE.sub("", broken[0].message) + more
                 elif self.held and (why := self._stuck(row)):
-                    found[place] = self._instead(row, "stuck", why)
+                    found[place] = "stuck", why
         return found
 
-    def failed(self, rows: Rows, why: str) -> list[Instead] | None:
-        """What rows are answered that the model failed on; None where "fault" is not declared."""
-        if "fault" not in self.declared.on:
-            return None
+    def settle(self, rows: Rows, reasons: Mapping[int, Reason], made: Prediction | None) -> dict[int, Instead]:
+        """What the rows with a reason are answered, by their place. made: the model's answers to the others, each the
+        last good one of its key from its row on."""
+        if not reasons and self.declared.use != "last_good":
+            return {}
+        values, at_s = iter(() if made is None else made.values), self._clock.now().timestamp()
+        found: dict[int, Instead] = {}
         with self.memory.turn:
-            return [self._instead(row, "fault", why) for row in rows]
-
-    def keep(self, rows: Rows, prediction: Prediction) -> None:
-        """These were answered by the model: the last good answers of their keys."""
-        if self.declared.use == "last_good":
-            at_s = self._clock.now().timestamp()
-            with self.memory.turn:
-                for row, value in zip(rows, prediction.values, strict=True):
-                    self.memory.keep(self._key_of(row), value, at_s)
+            for place, row in enumerate(rows):
+                if place in reasons:
+                    found[place] = self._instead(row, *reasons[place])
+                else:
+                    self.memory.keep(self._key_of(row), next(values), at_s)
+        return found
 
     def replay(self, recorded: Iterable[tuple[str, Mapping[str, Any], Value, str, str]]) -> None:
         """What was answered before a restart, oldest first: (key, features, output, verdict, at)."""

@@ -44,7 +44,7 @@ def judge(project: Folder, *, run: str | None, register: bool, note: str) -> Jud
         "split": trained.split}, tags={"of": trained.run})
     done = evaluate(trained, prepared.learnable, prepared.split, project.config, blobs=workspace.blobs, db=workspace.db,
                     clock=workspace.clock, by=workspace.actor, champion=champion(project, prepared),
-                    rng=np.random.default_rng(project.config.model.split.seed))
+                    timer=workspace.timer, rng=np.random.default_rng(project.config.model.split.seed))
     found = done.evaluation
     workspace.runs.log(judging.id, {name: one.value for name, one in found.metrics.items()})
     workspace.runs.finish(judging.id, outputs={"evaluation": put_json(workspace.blobs, found.to_json()),

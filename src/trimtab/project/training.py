@@ -79,6 +79,7 @@ class Best:
 def train(project: Folder, candidates: Sequence[str] | None, *, on_progress: OnProgress | None, no_cache: bool,
           from_step: str | None) -> TrainRun:
     """See `Project.train`."""
-    made, prepared = project.pipeline.train(candidates, no_cache=no_cache, start=from_step, on_progress=on_progress)
+    made, prepared = project.pipeline.train(candidates, no_cache=no_cache, start=from_step, on_progress=on_progress,
+                                            timer=project.workspace.timer)
     file = project.write_report(made.run, report.render(made, made_at=project.shown_now()))
     return TrainRun(project=project, report=made, prepared=prepared, report_file=file)

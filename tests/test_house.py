@@ -32,7 +32,9 @@ OUTERMOST = frozenset({
     "src/trimtab/registry/bundle.py: _transformed",
     "src/trimtab/registry/version_code.py: function",
     "src/trimtab/serving/engine.py: _watch",
-    "src/trimtab/serving/engine.py: warm",
+    "src/trimtab/serving/recording.py: computed",
+    "src/trimtab/serving/shadow.py: _run",
+    "src/trimtab/serving/warming.py: warm",
     "src/trimtab/testing/database_exam.py: write",
 })
 

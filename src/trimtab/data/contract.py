@@ -49,6 +49,11 @@ class Contract:
         return tuple(column for column in self.columns if column.role == "feature")
 
     @cached_property
+    def id_column(self) -> str | None:
+        """The column whose value, as text, labels may be joined by; None where rows have none."""
+        return next((column.name for column in self.columns if column.role == "id"), None)
+
+    @cached_property
     def target(self) -> Column:
         """The column to predict. Raises LookupError where the contract has none."""
         for column in self.columns:

@@ -32,7 +32,8 @@ from trimtab.doors.desk import DESK, Desk
 from trimtab.doors.inference.routes import ROUTES as INFERENCE
 from trimtab.doors.rest.routes import ROUTES as REST
 from trimtab.errors import Conflict, Forbidden, Malformed, NotFound, TrimtabError, UsageError
-from trimtab.serving.engine import Engine, Recorder
+from trimtab.serving.answering import Recorder
+from trimtab.serving.engine import Engine
 from trimtab.serving.source import RolloutSource
 from trimtab.traffic.log import Durability, TrafficLog
 
@@ -58,8 +59,8 @@ def build_app(workspace: Workspace, engine: Engine) -> guard.Guard:
 
 def make_engine(workspace: Workspace, record: Recorder | None = None) -> Engine:
     """An engine over the workspace's rollouts, not started. record: told each answer before it goes out."""
-    return Engine(RolloutSource(workspace.rollouts, workspace.versions), now=workspace.clock, ids=workspace.ids,
-                  log=guard.log, record=record)
+    source = RolloutSource(workspace.rollouts, workspace.stages, workspace.versions)
+    return Engine(source, now=workspace.clock, ids=workspace.ids, log=guard.log, record=record)
 
 
 def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durability: Durability = "fast",

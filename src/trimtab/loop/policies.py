@@ -14,8 +14,12 @@ from sqlalchemy.engine import Connection
 
 from trimtab import canon, clock
 from trimtab.clock import Clock
+from trimtab.config import seconds
 from trimtab.errors import UsageError
 from trimtab.loop.model import Policy
+from trimtab.registry.ingredients import config_of
+from trimtab.registry.model import Version
+from trimtab.registry.versions import Versions
 from trimtab.store.db import Database
 from trimtab.store.journal import Journal
 from trimtab.store.schema import policies
@@ -90,6 +94,20 @@ class Policies:
             conn.execute(policies.insert().values(model=model, **values))
 
 
+def policy_of(versions: Versions, version: Version) -> Policy:
+    """What the configuration that a version was made from says; without one, the cautious default."""
+    made = config_of(versions, version)
+    if made is None:
+        return Policy()
+    canary, retrain = made.deploy.production.canary, made.monitor.retrain
+    return Policy(
+        on_drift=made.monitor.on_drift, wrong_promotion=canary.wrong_promotion, loss_clip=canary.loss_clip,
+        steps=tuple(step / 100 for step in canary.steps if step < 100), step_rows=canary.rows,
+        most_labels=canary.labels, most_days=canary.days, probation_labels=canary.probation,
+        least_labels=retrain.least_labels, cooldown_s=seconds(retrain.cooldown), retrains_per_month=retrain.per_month,
+        attempts=retrain.attempts)
+
+
 def check(policy: Policy) -> None:
     """Is every figure in its range? Raises UsageError naming the first that is not.
 
@@ -105,6 +123,7 @@ def check(policy: Policy) -> None:
         "most_labels, most_days and attempts are above 0": min(
             policy.most_labels, policy.most_days, policy.attempts) <= 0,
         "cooldown_s and retry_s are seconds, not negative": min(policy.cooldown_s, policy.retry_s) < 0,
+        "loss_clip is above 0": policy.loss_clip is not None and not policy.loss_clip > 0,
     }
     for sentence, broken in wrong.items():
         if broken:

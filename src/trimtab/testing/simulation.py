@@ -29,9 +29,11 @@ from trimtab.errors import CheckFailed, Conflict, ContractViolation, StoreUnreac
 from trimtab.ids import Ids
 from trimtab.project import labelling, story
 from trimtab.project.initialise import initialise
+from trimtab.project.looping import Loop
 from trimtab.project.project import Project
 from trimtab.registry import history
 from trimtab.serving.engine import Engine
+from trimtab.serving.shadow import Job, Shadow
 from trimtab.serving.source import RolloutSource
 from trimtab.testing import rows as source
 from trimtab.testing.played import Counts, Happening, Played, days_since, happenings
@@ -74,6 +76,19 @@ class _Truth:
     order: int
     prediction: str = field(compare=False)
     value: Any = field(compare=False)
+
+
+class AtOnce(Shadow):
+    """Computes along in the caller's own thread, so that a simulation has one."""
+
+    def __init__(self, name: str, *, lost: Callable[[Exception], None]) -> None:
+        super().__init__(name, lost=lost)
+        super().close()
+
+    def offer(self, job: Job, rows: int) -> bool:
+        """Done when it returns."""
+        job()
+        return True
 
 
 class _Simulation:
@@ -183,7 +198,7 @@ class _Simulation:
         try:
             self._deliver(now)
             with self._db.killing_after(self._kill_after):
-                self._look()
+                self._loop.tick()
             self._kill_after = None
         except StoreUnreachable:
             self._counts.ticks_without_store += 1
@@ -262,8 +277,8 @@ class _Simulation:
         """A new server: its own segments, nothing in memory."""
         self._writers += 1
         self._recorder = TrafficLog(self._space.folder / "traffic", writer=f"w-{self._writers:04}", now=self._clock)
-        self._engine = Engine(RolloutSource(self._space.rollouts, self._space.versions), now=self._clock, ids=self._ids,
-                              record=self._recorder.append)
+        live = RolloutSource(self._space.rollouts, self._space.stages, self._space.versions)
+        self._engine = Engine(live, now=self._clock, ids=self._ids, record=self._recorder.append, shadow=AtOnce)
         self._engine.refresh()
         self._server_is_down = False
 
@@ -277,7 +292,7 @@ class _Simulation:
         self._up_again, self._server_is_down = up_again, True
 
     def _start_loop(self) -> None:
-        self._look: Callable[[], object] = lambda: self._space.monitor.step(self._model)
+        self._loop = Loop(self._space, spawn=False, timer=self._space.timer)
 
     def _say(self, what: str, text: str) -> None:
         at = clock.to_text(self._clock.now())

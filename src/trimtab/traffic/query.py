@@ -74,6 +74,21 @@ class Traffic:
             return told, next(row for row in told.rows if row.id == prediction)
         raise NotFound(f"no prediction {prediction[:40]!r} is recorded in this workspace")
 
+    def pairs(self, model: str, endpoint: str, champion: int, challenger: int, *, since: datetime,
+              until: datetime | None = None) -> pl.DataFrame:
+        """A row for each prediction that both versions computed, oldest first.
+
+        Columns: id, at, batch, key, features; output and probabilities of each, `output_champion` … JSON text.
+        """
+        import polars as pl
+
+        frame = self._lazy(model, None, since, until).filter(pl.col("endpoint") == endpoint,
+                                                            pl.col("verdict") != "failed").collect()
+        mine, other = (frame.filter(pl.col("version") == number) for number in (champion, challenger))
+        told = other.select("id", output_challenger="output", probabilities_challenger="probabilities")
+        return mine.select("id", "at", "batch", "key", "features", output_champion="output",
+                           probabilities_champion="probabilities").join(told, on="id", how="inner").sort("id")
+
     def _lazy(self, model: str | None, version: int | None, since: datetime | None,
               until: datetime | None) -> pl.LazyFrame:
         import polars as pl

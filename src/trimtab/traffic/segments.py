@@ -21,6 +21,7 @@ _MAX_RECORD_BYTES = 1 << 28
 _HEADER_BYTES = 1024
 
 Stage = Literal["champion", "version", "shadow", "canary"]
+KEPT, FAILED = "kept", "failed"               # verdicts
 Value = float | int | bool | str | None
 
 
@@ -38,7 +39,8 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, tag="request"):
-    """One answered request: all its rows from one version."""
+    """One computed request: all its rows from one version. Beside what was answered (stage champion, version, canary)
+    there may be one of stage shadow, of the same ids: what the version that did not answer made of the rows."""
 
     batch: str                                 # the id of its first prediction
     at: str                                    # `clock.to_text`
@@ -46,7 +48,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     endpoint: str
     version: int
     stage: Stage
-    verdict: str                               # of the contract: "kept"
+    verdict: str                               # "kept": the contract, by every row; "failed": there is no output
     latency_us: int                            # of contract check and prediction
     rows: tuple[Row, ...]
 

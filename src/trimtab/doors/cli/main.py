@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "monitor": ("monitor", "monitor", "Drift, late labels and alerts of what is live."),
     "explain": ("monitor", "explain", "Why did it alarm? Causes in order, evidence, effect sizes."),
     "alert": ("monitor", "alert", "Acknowledge, take, snooze or close an alert; list them."),
+    "notify": ("notify", "notify", "Who is told of alerts and decisions; a test; what was sent."),
     "simulate": ("simulate", "simulate", "Play a month of drift, faults and outages on a virtual clock."),
     "audit": ("workspace", "audit", "Verify the journal and every registered version."),
     "doctor": ("workspace", "doctor", "Look for what is wrong with the installation and the workspace."),
@@ -57,7 +58,7 @@ _GROUPS = (
     ("From data to a model", ("init", "check", "contract", "train", "evaluate", "why", "run", "demo")),
     ("Versions", ("register", "versions", "log", "diff", "alias", "checkout", "rebuild", "delete")),
     ("In production", ("deploy", "promote", "rollback", "status", "serve", "traffic", "label", "predict")),
-    ("Watching", ("monitor", "explain", "alert", "simulate")),
+    ("Watching", ("monitor", "explain", "alert", "notify", "simulate")),
     ("Workspace", ("audit", "doctor", "backup", "restore")),
 )
 

@@ -81,8 +81,9 @@ def status(call: Call, model: str | None) -> None:
     alerts = workspace.alerts.list(model, states=("open", "acknowledged"))
     told = [{"id": one.id, "model": one.model, "version": one.version, "endpoint": one.endpoint, "state": one.state,
              "opened_at": one.opened_at, "sentence": one.sentence, "broken": one.broken} for one in alerts]
-    call.show({"schema": "trimtab.status/1", "models": [row.to_json() for row in rows], "alerts": told},
-              lambda: _render(rows, alerts))
+    lost = len(workspace.notices.list(model, state="gave_up", limit=1000))
+    call.show({"schema": "trimtab.status/1", "models": [row.to_json() for row in rows], "alerts": told,
+               "notices_given_up": lost}, lambda: _render(rows, alerts, lost))
 
 
 @click.command()
@@ -148,7 +149,7 @@ def render_change(change: Change) -> None:
         screen.follow("trimtab serve" if change.before is None else f"trimtab log {change.model}")
 
 
-def _render(rows: list[ModelStatus], alerts: list[Alert]) -> None:
+def _render(rows: list[ModelStatus], alerts: list[Alert], lost: int) -> None:
     if not rows:
         screen.line("", "no model has a version yet")
         screen.follow("trimtab run data.csv")
@@ -158,6 +159,8 @@ def _render(rows: list[ModelStatus], alerts: list[Alert]) -> None:
         click.echo(text)
     for alert in alerts:
         screen.line("ALERT", f"{alert.id}  {alert.model}@v{alert.version}  {alert.sentence}", style="red")
+    if lost:
+        screen.line("Not told", f"{screen.count(lost, 'notice')} given up: trimtab notify list", style="red")
     waiting = next((row for row in rows if row.newest is not None and not row.live), None)
     newer = next((row for row in rows if row.champion and row.newest and row.newest.number > row.champion.number), None)
     if alerts:

@@ -6,7 +6,6 @@ Both are the same sentence: rows in, checked against the contract of the version
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -19,7 +18,12 @@ from trimtab.doors.desk import Json, desk, known_versions
 from trimtab.doors.inference import tensors
 from trimtab.errors import Malformed, NotFound, TooLarge, TrimtabError
 from trimtab.registry.bundle import Bundle
-from trimtab.serving.engine import Answer
+from trimtab.serving.answering import Answer
+from trimtab.serving.engine import State
+from trimtab.serving.lineup import Lineup, Side, read_side
+from trimtab.serving.source import Place
+
+SIDE = "x-trimtab-version"                    # of a request: who is to answer; of an answer: who did
 
 
 async def server(_: Request) -> Response:
@@ -63,51 +67,63 @@ async def model_ready(request: Request) -> Response:
 async def infer(request: Request) -> Response:
     """POST /v2/models/M[/versions/V]/infer: tensors in, tensors out."""
     at, body = desk(request), await request.body()
-    made = await at.predict(functools.partial(_infer, request, body))
-    return wire.reply(made)
+    made, answer = await at.predict(functools.partial(_infer, request, body))
+    return wire.reply(made, headers=_told(answer))
 
 
 async def predict(request: Request) -> Response:
     """POST /api/models/M/predict: {"rows": [{…}]}, a bare list of rows, or one row; named answers out."""
     at, body = desk(request), await request.body()
-    made = await at.predict(functools.partial(_predict, request, body))
-    return wire.reply(made)
+    made, answer = await at.predict(functools.partial(_predict, request, body))
+    return wire.reply(made, headers=_told(answer))
 
 
-def engine_json(state: Any) -> Json:
+def engine_json(state: State) -> Json:
     """What the engine does, for health and status."""
     return {
         "ready": state.ready,
         "store": state.store or "reached",
         "revision": state.revision,
-        "endpoints": [{"model": place.model, "endpoint": place.endpoint, "version": bundle.number,
-                       "warning": bundle.warning} for place, bundle in sorted(state.live.items())],
+        "endpoints": [{"model": place.model, "endpoint": place.endpoint, "version": lineup.champion.number,
+                       "warning": lineup.champion.warning, "beside": _beside(lineup)}
+                      for place, lineup in sorted(state.live.items(), key=lambda item: item[0])],
         "failed": [{"model": place.model, "endpoint": place.endpoint, "version": failure.version,
                     "reason": failure.reason, "at": failure.at, "serving": _serving(state, place)}
-                   for place, failure in sorted(state.failures.items())],
+                   for (place, _), failure in sorted(state.failures.items(), key=lambda item: item[0])],
     }
 
 
-def _serving(state: Any, place: Any) -> int | None:
-    bundle = state.live.get(place)
-    return None if bundle is None else int(bundle.number)
+def _beside(lineup: Lineup) -> Json | None:
+    tried = lineup.beside
+    return None if tried is None else {
+        "version": tried.bundle.number, "stage": tried.stage.stage, "share": tried.stage.share,
+        "waiting": tried.shadow.waiting, "dropped": tried.shadow.dropped, "lost": tried.shadow.broken}
 
 
-def _infer(request: Request, body: bytes) -> Json:
+def _serving(state: State, place: Place) -> int | None:
+    lineup = state.live.get(place)
+    return None if lineup is None else lineup.champion.number
+
+
+def _infer(request: Request, body: bytes) -> tuple[Json, Answer]:
     wanted = wire.decode(body, tensors.InferRequest)
-    bundle = _bundle(request)
-    tensors.check_outputs(wanted, tensors.output_names(bundle))
-    rows = tensors.rows_of(wanted, bundle.contract.features)
-    return tensors.answer_json(desk(request).engine.answer(bundle, request.path_params["model"], rows), wanted)
+    lineup, side = _lineup(request)
+    tensors.check_outputs(wanted, tensors.output_names(lineup.champion))
+    rows = tensors.rows_of(wanted, lineup.champion.contract.features)
+    answer = desk(request).engine.answer(lineup, rows, side=side)
+    return tensors.answer_json(answer, wanted), answer
 
 
-def _predict(request: Request, body: bytes) -> Json:
+def _predict(request: Request, body: bytes) -> tuple[Json, Answer]:
     given = wire.decode(body, object)
-    bundle = _bundle(request)
-    rows = _named_rows(given)
-    answer = desk(request).engine.answer(bundle, request.path_params["model"], rows)
+    lineup, side = _lineup(request)
+    answer = desk(request).engine.answer(lineup, _named_rows(given), side=side)
     return {"schema": "trimtab.predictions/1", "model": answer.model, "version": answer.version,
-            "predictions": _predictions(answer)}
+            "predictions": _predictions(answer)}, answer
+
+
+def _told(answer: Answer) -> dict[str, str]:
+    return {SIDE: answer.stage}
 
 
 def _predictions(answer: Answer) -> list[Json]:
@@ -137,8 +153,18 @@ def _named_rows(given: object) -> list[dict[str, object]]:
 
 
 def _bundle(request: Request) -> Bundle:
+    return desk(request).engine.bundle(request.path_params["model"], _number(request))
+
+
+def _lineup(request: Request) -> tuple[Lineup, Side | None]:
+    """Who may answer, and who is asked to."""
+    return (desk(request).engine.lineup(request.path_params["model"], _number(request)),
+            read_side(request.headers.get(SIDE)))
+
+
+def _number(request: Request) -> int | None:
     number = request.path_params.get("version")
-    return desk(request).engine.bundle(request.path_params["model"], None if number is None else as_number(number))
+    return None if number is None else as_number(number)
 
 
 def as_number(text: str) -> int:

@@ -16,7 +16,7 @@ from trimtab.data.contract import Column
 from trimtab.doors import wire
 from trimtab.errors import Malformed, TooLarge
 from trimtab.registry.bundle import Bundle
-from trimtab.serving.engine import Answer
+from trimtab.serving.answering import Answer
 
 MAX_ROWS = 10_000
 Datatype = Literal["BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32",

@@ -193,6 +193,13 @@ async def labels(request: Request) -> Response:
     return wire.reply(told.to_json())
 
 
+async def notices(request: Request) -> Response:
+    """GET /api/notices?model=…&limit=…: what people were told, or are to be, the newest first."""
+    at, model, limit = desk(request), request.query_params.get("model"), _limit(request)
+    found = await at.run(lambda: at.workspace.notices.list(model, limit=limit))
+    return wire.reply({"schema": "trimtab.notices/1", "notices": [one.to_json() for one in found]})
+
+
 async def verify(request: Request) -> Response:
     """GET /api/audit/verify: walks the journal's chain and its signed head; 422 names the first bad row."""
     at = desk(request)
@@ -247,6 +254,7 @@ ROUTES = [
     Route("/api/registry/{model}", model), Route("/api/registry/{model}/versions/{number}", one_version),
     Route(_ALIAS, get_alias, methods=["GET"]), Route(_ALIAS, put_alias, methods=["PUT"]),
     Route(_ALIAS, delete_alias, methods=["DELETE"]),
+    Route("/api/notices", notices),
     Route("/api/labels", labels, methods=["POST"]), Route("/api/log/{model}", log), Route("/api/audit/verify", verify),
     Route("/api/models/{model}/deploy", deploy, methods=["POST"]),
     Route("/api/models/{model}/promote", promote, methods=["POST"]),

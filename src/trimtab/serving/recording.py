@@ -1,0 +1,52 @@
+"""What does the flight recorder keep of a computation, whether it answered, computed along, or failed?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trimtab.registry.bundle import Bundle, Prediction
+from trimtab.serving.source import Place
+from trimtab.traffic.segments import FAILED, KEPT, Record, Row, Stage
+
+Rows = Sequence[Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What a version made of rows: a prediction, or why there is none."""
+
+    prediction: Prediction | None
+    latency_us: int
+    failure: str = ""
+
+
+def computed(bundle: Bundle, rows: Rows) -> Computed:
+    """The prediction of a version whose failure is nobody's but its own; raises nothing that it raises."""
+    begun = time.perf_counter()
+    made: Prediction | None = None
+    try:
+        found = bundle.predict_rows(rows)
+        whole = len(found.values) == len(rows)
+        made, failure = (found, "") if whole else (None, f"{len(found.values)} answers for {len(rows)} rows")
+    except Exception as problem:  # noqa: BLE001  an estimator may raise anything
+        made, failure = None, f"{type(problem).__name__}: {str(problem)[:200]}"
+    return Computed(made, int((time.perf_counter() - begun) * 1e6), failure)
+
+
+def recorded(bundle: Bundle, place: Place, ids: Sequence[str], rows: Rows, at: str, stage: Stage, latency_us: int,
+             made: Prediction | None) -> Record:
+    """The record of one computation: the contract's features as they came, the row's id as its key; made None: failed,
+    and its outputs are null."""
+    features = [column.name for column in bundle.contract.features]
+    key = bundle.contract.id_column
+    nothing: list[None] = [None] * len(rows)
+    values = nothing if made is None else made.values
+    shares = nothing if made is None or made.probabilities is None else made.probabilities.tolist()
+    return Record(
+        batch=ids[0], at=at, model=place.model, endpoint=place.endpoint, version=bundle.number, stage=stage,
+        verdict=FAILED if made is None else KEPT, latency_us=latency_us, rows=tuple(
+            Row(id=name, position=at_row, features={one: row.get(one) for one in features}, output=value,  # type: ignore[misc]
+                probabilities=share, key=None if key is None or row.get(key) is None else str(row[key]))
+            for at_row, (name, row, value, share) in enumerate(zip(ids, rows, values, shares, strict=True))))

@@ -1,0 +1,173 @@
+"""A small shop: one model on a generated table, its traffic and labels, a held clock, and the loop that tends it.
+
+Rows have `a` (around 0) and `b` (0 … 10); y = 3a − 2b + noise. Where the world turns it adds `bend`·a²: a model from
+before is worse then, and one that is trained anew is better.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from trimtab import clock
+from trimtab.clock import FixedClock
+from trimtab.ids import Ids
+from trimtab.loop.model import Stored
+from trimtab.project.looping import Loop, Ticked
+from trimtab.project.project import Project
+from trimtab.registry.bundle import load_bundle
+from trimtab.traffic.log import TrafficLog
+from trimtab.traffic.segments import Record, Row
+from trimtab.workspace import Workspace
+
+MODEL = "shop"
+TOML = """
+[model]
+name   = "shop"
+data   = "data.csv"
+target = "y"
+task   = "regression"
+
+[train]
+candidates = ["hgb"]
+
+[monitor]
+window = 200
+on_drift = "retrain"
+retrain = { cooldown = "1d", per_month = 4, least_labels = 300 }
+
+[deploy.production]
+canary = { steps = [0, 25, 100], rows = 50, labels = 5000, probation = 400, loss_clip = 60 }
+"""
+
+
+def seeded(seed: int) -> Ids:
+    """Ids that are the same in every run."""
+    count = 0
+
+    def random_bytes(n: int) -> bytes:
+        nonlocal count
+        count += 1
+        return hashlib.sha256(f"{seed} {count}".encode()).digest()[:n]
+    return Ids(random_bytes)
+
+
+class Shop:
+    """A workspace with v1 live, and everything that happens to it."""
+
+    def __init__(self, folder: Path, *, database: str | None = None, toml: str = TOML, seed: int = 1) -> None:
+        self.clock = FixedClock(datetime(2026, 3, 2, 8, tzinfo=UTC))
+        self.rng = np.random.default_rng(seed)
+        self.workspace = Workspace.open(folder / ".trimtab", create=True, database=database, now=self.clock,
+                                        ids=seeded(seed), actor="ann")
+        self.rows(600).write_csv(folder / "data.csv")
+        (folder / "trimtab.toml").write_text(toml)
+        from trimtab.project.initialise import initialise
+
+        initialise(folder / "data.csv", folder, self.workspace, force=True, name=MODEL)
+        (folder / "trimtab.toml").write_text(toml)
+        self.project = Project.open(folder, self.workspace)
+        for column in ("a", "b", "y"):
+            self.project.edit_contract(column, low="none", high="none")
+        self.project = Project.open(folder, self.workspace)
+        self.project.train()
+        version = self.project.evaluate().version
+        assert version is not None
+        version.deploy(why="the first")
+        self._log: TrafficLog | None = None
+        self._waiting: list[tuple[str, float]] = []
+
+    def rows(self, n: int, *, shift: float = 0.0, bend: float = 0.0, noise: float = 1.0) -> pl.DataFrame:
+        """So many rows with their truth."""
+        a, b = self.rng.normal(size=n) + shift, self.rng.uniform(0, 10, size=n)
+        y = 3 * a - 2 * b + bend * a * a + noise * self.rng.normal(size=n)
+        return pl.DataFrame({"a": a, "b": b, "y": y})
+
+    def ask(self, n: int, *, minutes: float = 60.0, label: bool = True, **world: float) -> None:
+        """So many requests of one row, spread over a time; what is beside the champion computes them too."""
+        frame = self.rows(n, **world)
+        self.send(frame.drop("y"), frame["y"].to_list() if label else [], minutes=minutes)
+
+    def send(self, features: pl.DataFrame, truth: list[float], *, minutes: float = 60.0) -> None:
+        """The same with rows of one's own; truths, where there are any, are told at once."""
+        names = []
+        for row in features.iter_rows(named=True):
+            self.clock.advance(minutes=minutes / features.height)
+            names.append(self._answer(row))
+        if truth:
+            self.workspace.labels.put(MODEL, "prediction", list(zip(names, truth, strict=True)), by="ann")
+        self.clock.advance(seconds=3)
+
+    def _answer(self, row: dict[str, Any]) -> str:
+        space, now = self.workspace, self.clock.now()
+        live = space.rollouts.current(MODEL)
+        assert live is not None
+        name, beside = space.ids.prediction(now), space.stages.current(MODEL)
+        canary = beside is not None and int(name[-3:], 36) % 100 < 100 * beside.share
+        stages = {live.version: "shadow" if canary else "champion"}
+        if beside is not None:
+            stages[beside.version] = "canary" if canary else "shadow"
+        for version, stage in stages.items():
+            value = self._bundle(version).predict_rows([row]).values[0]
+            self.recorder.append(Record(
+                batch=name, at=clock.to_text(now), model=MODEL, endpoint="production", version=version,
+                stage=stage, verdict="kept", latency_us=100,  # type: ignore[arg-type]
+                rows=(Row(id=name, position=0, features=row, output=value),)))
+        return name
+
+    @property
+    def recorder(self) -> TrafficLog:
+        """The flight recorder."""
+        if self._log is None:
+            self._log = TrafficLog(self.workspace.folder / "traffic", writer="w-00000001", now=self.clock)
+        return self._log
+
+    def _bundle(self, number: int) -> Any:
+        made: dict[int, Any] = self.__dict__.setdefault("_bundles", {})
+        if number not in made:
+            made[number] = load_bundle(self.workspace.versions, self.workspace.versions.get(MODEL, number))
+        return made[number]
+
+    def tick(self) -> list[str]:
+        """A turn of the loop by a new worker; what it did, as `acted retrain`."""
+        (ticked,) = self.turn()
+        assert not ticked.problem, ticked.problem
+        return [f"{step.outcome} {step.decision.action}" for step in ticked.steps]
+
+    def turn(self) -> list[Ticked]:
+        """The same, whole."""
+        return Loop(self.workspace, spawn=False).tick()
+
+    def days(self, number: int, requests: int, **world: Any) -> Iterator[list[str]]:
+        """A day each: requests, labels, a turn."""
+        for _ in range(number):
+            self.ask(requests, minutes=24 * 60, **world)
+            yield self.tick()
+
+    def wait(self, **by: float) -> None:
+        """Let time go by."""
+        self.clock.advance(seconds=timedelta(**by).total_seconds())
+
+    @property
+    def live(self) -> int:
+        """The champion."""
+        current = self.workspace.rollouts.current(MODEL)
+        assert current is not None
+        return current.version
+
+    @property
+    def decided(self) -> list[Stored]:
+        """All decisions, the oldest first."""
+        return list(reversed(self.workspace.decisions.list(MODEL)))
+
+    def close(self) -> None:
+        """Let go."""
+        if self._log is not None:
+            self._log.close()
+        self.workspace.close()

@@ -7,6 +7,7 @@ before is worse then, and one that is trained anew is better.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,15 +16,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from trimtab import clock
 from trimtab.clock import FixedClock
+from trimtab.doors.server import make_engine
 from trimtab.ids import Ids
 from trimtab.loop.model import Stored
 from trimtab.project.looping import Loop, Ticked
 from trimtab.project.project import Project
-from trimtab.registry.bundle import load_bundle
 from trimtab.traffic.log import TrafficLog
-from trimtab.traffic.segments import Record, Row
 from trimtab.workspace import Workspace
 
 MODEL = "shop"
@@ -80,8 +79,9 @@ class Shop:
         version = self.project.evaluate().version
         assert version is not None
         version.deploy(why="the first")
-        self._log: TrafficLog | None = None
-        self._waiting: list[tuple[str, float]] = []
+        self._log = TrafficLog(self.workspace.folder / "traffic", writer="w-00000001", now=self.clock)
+        self.engine = make_engine(self.workspace, self._log.append)
+        self.engine.refresh()
 
     def rows(self, n: int, *, shift: float = 0.0, bend: float = 0.0, noise: float = 1.0) -> pl.DataFrame:
         """So many rows with their truth."""
@@ -105,34 +105,11 @@ class Shop:
         self.clock.advance(seconds=3)
 
     def _answer(self, row: dict[str, Any]) -> str:
-        space, now = self.workspace, self.clock.now()
-        live = space.rollouts.current(MODEL)
-        assert live is not None
-        name, beside = space.ids.prediction(now), space.stages.current(MODEL)
-        canary = beside is not None and int(name[-3:], 36) % 100 < 100 * beside.share
-        stages = {live.version: "shadow" if canary else "champion"}
-        if beside is not None:
-            stages[beside.version] = "canary" if canary else "shadow"
-        for version, stage in stages.items():
-            value = self._bundle(version).predict_rows([row]).values[0]
-            self.recorder.append(Record(
-                batch=name, at=clock.to_text(now), model=MODEL, endpoint="production", version=version,
-                stage=stage, verdict="kept", latency_us=100,  # type: ignore[arg-type]
-                rows=(Row(id=name, position=0, features=row, output=value),)))
-        return name
-
-    @property
-    def recorder(self) -> TrafficLog:
-        """The flight recorder."""
-        if self._log is None:
-            self._log = TrafficLog(self.workspace.folder / "traffic", writer="w-00000001", now=self.clock)
-        return self._log
-
-    def _bundle(self, number: int) -> Any:
-        made: dict[int, Any] = self.__dict__.setdefault("_bundles", {})
-        if number not in made:
-            made[number] = load_bundle(self.workspace.versions, self.workspace.versions.get(MODEL, number))
-        return made[number]
+        lineup = self.engine.lineup(MODEL)
+        answer = self.engine.answer(lineup, [row])
+        while lineup.beside is not None and lineup.beside.shadow.waiting:
+            time.sleep(0.0005)                 # what is computed along is recorded before the clock goes on
+        return answer.ids[0]
 
     def tick(self) -> list[str]:
         """A turn of the loop by a new worker; what it did, as `acted retrain`."""
@@ -142,7 +119,9 @@ class Shop:
 
     def turn(self) -> list[Ticked]:
         """The same, whole."""
-        return Loop(self.workspace, spawn=False).tick()
+        found = Loop(self.workspace, spawn=False).tick()
+        self.engine.refresh()
+        return found
 
     def days(self, number: int, requests: int, **world: Any) -> Iterator[list[str]]:
         """A day each: requests, labels, a turn."""
@@ -168,6 +147,6 @@ class Shop:
 
     def close(self) -> None:
         """Let go."""
-        if self._log is not None:
-            self._log.close()
+        self.engine.stop()
+        self._log.close()
         self.workspace.close()

@@ -6,18 +6,19 @@ turn that was killed anywhere is gone on with by the next, whoever takes it. Tim
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trimtab.errors import TrimtabError
-from trimtab.loop.model import Policy, Trial
+from trimtab.loop.model import Trial
 from trimtab.loop.observe import Observe
-from trimtab.loop.policies import policy_of
 from trimtab.loop.reconciler import Reconciler, Step
 from trimtab.project import learning, taught, trying
 from trimtab.project.acting import Deeds, Retrain
+from trimtab.project.steering import policy
 from trimtab.project.telling import tell_due
 from trimtab.serving.rollout import PRODUCTION
 
@@ -45,16 +46,17 @@ class Ticked:
 
 class Loop:
     """One worker on a workspace. spawn: retrain in a process of its own; without it here, as simulations do. timer:
-    seconds, for what a retrain measures of itself. holder: its name in leases."""
+    seconds, for what a retrain measures of itself. holder: its name in leases. stop: once it is set, what is under way
+    is left for the next worker."""
 
     def __init__(self, workspace: Workspace, *, spawn: bool = True, holder: str = "",
-                 timer: Callable[[], float] = time.perf_counter) -> None:
-        self._workspace = workspace
+                 timer: Callable[[], float] = time.perf_counter, stop: threading.Event | None = None) -> None:
+        self._workspace, self._stop = workspace, stop or threading.Event()
         retrain: Retrain = lambda order, beat: learning.retrain(workspace, order, beat, timer=timer)  # noqa: E731
         if spawn:
             from trimtab.project.spawning import Spawned
 
-            retrain = Spawned(workspace.folder)
+            retrain = Spawned(workspace.folder, stop=self._stop)
         self._reconciler = Reconciler(
             observe=Observe(rollouts=workspace.rollouts, alerts=workspace.alerts, now=workspace.clock,
                             trial=self._trial, labels=self._labels),
@@ -68,7 +70,8 @@ class Loop:
         """
         live = self._workspace.rollouts.all_live()
         names = sorted({row.model for row in live if model in (None, row.model)})
-        found = [self._turn(name, sorted(row.endpoint for row in live if row.model == name)) for name in names]
+        found = [self._turn(name, sorted(row.endpoint for row in live if row.model == name)) for name in names
+                 if not self._stop.is_set()]
         tell_due(self._workspace)
         return found
 
@@ -92,13 +95,3 @@ class Loop:
     def _labels(self, model: str, endpoint: str, champion: int, until: str) -> int:
         version = self._workspace.versions.get(model, champion)
         return taught.lessons(self._workspace, version, endpoint, until=until).height
-
-
-def policy(workspace: Workspace, model: str) -> Policy:
-    """What the loop may do for a model: as somebody kept it, else as the version says that serves (or the newest).
-
-    Raises NotFound for a model that has no version.
-    """
-    live = next((row for row in workspace.rollouts.all_live() if row.model == model), None)
-    version = workspace.versions.get(model, live.version) if live else workspace.versions.resolve(model)
-    return workspace.policies.get(model, default=policy_of(workspace.versions, version))

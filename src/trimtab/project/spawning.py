@@ -12,37 +12,45 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from trimtab import canon, errors
-from trimtab.errors import CheckFailed, TrimtabError
+from trimtab.errors import Busy, CheckFailed, TrimtabError
 from trimtab.loop.actions import Beat
 from trimtab.loop.model import Stored
 
 BEAT_S: Final = 60.0
+_LOOK_S: Final = 0.2
 
 
 class Spawned:
-    """Retrains in a process of its own on the workspace in a folder. beat_s: seconds between two beats."""
+    """Retrains in a process of its own on the workspace in a folder. stop: once it is set, the work is given up for
+    now. beat_s: seconds between two beats."""
 
-    def __init__(self, folder: Path, *, beat_s: float = BEAT_S) -> None:
-        self._folder, self._beat_s = folder, beat_s
+    def __init__(self, folder: Path, *, stop: threading.Event | None = None, beat_s: float = BEAT_S) -> None:
+        self._folder, self._stop, self._beat_s = folder, stop or threading.Event(), beat_s
 
     def __call__(self, order: Stored, beat: Beat) -> Mapping[str, Any]:
-        """As `learning.retrain`. Raises what the child raised; CheckFailed where it was killed."""
+        """As `learning.retrain`. Raises what the child raised; CheckFailed where it was killed, Busy on `stop`."""
         wanted, held = os.pipe()
         child = subprocess.Popen([sys.executable, "-m", "trimtab.project.spawning", str(self._folder), order.id],
                                  stdin=wanted, stdout=subprocess.PIPE)
         os.close(wanted)
+        beaten = time.monotonic()
         try:
             while True:
                 try:
-                    told, _ = child.communicate(timeout=self._beat_s)
+                    told, _ = child.communicate(timeout=_LOOK_S)
                     break
                 except subprocess.TimeoutExpired:
-                    beat()
+                    if self._stop.is_set():
+                        raise Busy("the loop ends now; the training is taken up again later") from None
+                    if time.monotonic() - beaten > self._beat_s:
+                        beat()
+                        beaten = time.monotonic()
         finally:
             os.close(held)
             if child.poll() is None:
@@ -79,7 +87,7 @@ def main(folder: str, name: str) -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    os.read(0, 1)                               # whoever began us never writes: this is the end of it
     os._exit(1)
 
 

@@ -93,6 +93,12 @@ class Labels:
         return found
 
 
+    def newest(self) -> tuple[int, str]:
+        """How many truths were told, and when the last was."""
+        with self._db.read() as conn:
+            count, at = conn.execute(sa.select(sa.func.count(), sa.func.max(labels.c.recorded_at))).one()
+        return count, at or ""
+
     def told(self, model: str, *, until: str = "9") -> pl.DataFrame:
         """What was told of each key up to a time text: `kind`, `key`, the `first` truth and `first_at`, the newest
         `label` and `label_at`; truths are JSON text."""

@@ -46,6 +46,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "explain": ("monitor", "explain", "Why did it alarm? Causes in order, evidence, effect sizes."),
     "alert": ("monitor", "alert", "Acknowledge, take, snooze or close an alert; list them."),
     "notify": ("notify", "notify", "Who is told of alerts and decisions; a test; what was sent."),
+    "loop": ("loop", "loop", "Watch, decide and act for everything that serves."),
+    "policy": ("loop", "policy", "What the loop may do for a model; change it."),
+    "pause": ("loop", "pause", "The kill switch: the loop does nothing until resume."),
+    "resume": ("loop", "resume", "Let the loop go on."),
+    "decisions": ("loop", "decisions", "What the loop decided for a model, why, and what became of it."),
+    "decide": ("loop", "decide", "Do the one thing that is to be done now; replay a decision."),
     "simulate": ("simulate", "simulate", "Play a month of drift, faults and outages on a virtual clock."),
     "audit": ("workspace", "audit", "Verify the journal and every registered version."),
     "doctor": ("workspace", "doctor", "Look for what is wrong with the installation and the workspace."),
@@ -58,7 +64,8 @@ _GROUPS = (
     ("From data to a model", ("init", "check", "contract", "train", "evaluate", "why", "run", "demo")),
     ("Versions", ("register", "versions", "log", "diff", "alias", "checkout", "rebuild", "delete")),
     ("In production", ("deploy", "promote", "rollback", "status", "serve", "traffic", "label", "predict")),
-    ("Watching", ("monitor", "explain", "alert", "notify", "simulate")),
+    ("Watching", ("monitor", "explain", "alert", "notify")),
+    ("The loop", ("loop", "policy", "pause", "resume", "decisions", "decide", "simulate")),
     ("Workspace", ("audit", "doctor", "backup", "restore")),
 )
 

@@ -207,11 +207,13 @@ class Workspace:
 
     def asked(self, model: str, *, since: datetime | None = None, until: datetime | None = None,
               version: int | None = None) -> pl.DataFrame:
-        """The traffic of a model as monitoring reads it: with the labels that are known by now."""
+        """The traffic of a model as monitoring reads it: with the labels that are known by now; of a version all that
+        it computed, also where another one answered."""
         from trimtab.traffic.query import with_labels
+        from trimtab.traffic.segments import FAILED
 
-        return with_labels(self.traffic.frame(model=model, since=since, until=until, version=version), self.labels,
-                           model)
+        found = self.traffic.frame(model=model, since=since, until=until, version=version, shadows=version is not None)
+        return with_labels(found.filter(found["verdict"] != FAILED), self.labels, model)
 
     @cached_property
     def labels(self) -> Labels:

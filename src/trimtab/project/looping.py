@@ -16,7 +16,7 @@ from trimtab.errors import TrimtabError
 from trimtab.loop.model import Trial
 from trimtab.loop.observe import Observe
 from trimtab.loop.reconciler import Reconciler, Step
-from trimtab.project import learning, taught, trying
+from trimtab.project import learning, taught, trials
 from trimtab.project.acting import Deeds, Retrain
 from trimtab.project.steering import policy
 from trimtab.project.telling import tell_due
@@ -90,7 +90,7 @@ class Loop:
         return Ticked(model=model, watched=watched, steps=tuple(steps))
 
     def _trial(self, model: str, endpoint: str, champion: int) -> Trial | None:
-        return trying.trial(self._workspace, policy(self._workspace, model), model, endpoint, champion)
+        return trials.trial(self._workspace, policy(self._workspace, model), model, endpoint, champion)
 
     def _labels(self, model: str, endpoint: str, champion: int, until: str) -> int:
         version = self._workspace.versions.get(model, champion)

@@ -1,97 +1,67 @@
-"""What does the version beside the champion show?  Pairs of answers, in the order in which their labels came.
-
-Nothing is kept of a trial but what was recorded: who asks later, or after a crash, finds the same verdict.
-"""
+"""How is a version tried beside the champion by hand?  In shadow, for a share of the traffic, and ended again."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
 
-import numpy as np
-
-from trimtab import clock
-from trimtab.errors import CheckFailed
-from trimtab.loop.canary import Canary, differences
-from trimtab.loop.model import Policy, Trial
-from trimtab.loop.observe import judged
-from trimtab.monitor.asked import Asked
-from trimtab.monitor.harm import Risk
-from trimtab.monitor.performance import losses
-from trimtab.project.taught import labelled
-from trimtab.registry.scored import stored
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from trimtab.registry.model import Version
-    from trimtab.serving.stages import Stage
-    from trimtab.workspace import Workspace
-
-GRACE_S: Final = 2.0                           # what is younger may still be overtaken by another writer's
-NATS: Final = 4.6                              # of a classifier without an evaluation: −ln of a share of 1 in 100
+from trimtab.errors import UsageError
+from trimtab.serving.rollout import PRODUCTION
+from trimtab.serving.stages import Stage
+from trimtab.workspace import Workspace
 
 
-def trial(workspace: Workspace, policy: Policy, model: str, endpoint: str, champion: int) -> Trial | None:
-    """What is beside the champion of an endpoint and what its pairs say; None where nothing is."""
-    import polars as pl
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """What was done, or would be (`dry_run`): what was beside the champion before, and what is now."""
 
-    stage = workspace.stages.current(model, endpoint)
-    if stage is None or stage.champion != champion:
-        return None
-    live, other = (workspace.versions.get(model, number) for number in (stage.champion, stage.version))
-    until = workspace.clock.now() - timedelta(seconds=GRACE_S)
-    pairs = workspace.traffic.pairs(model, endpoint, stage.champion, stage.version,
-                                    since=clock.from_text(stage.since), until=until)
-    bound = policy.loss_clip or default_bound(workspace, live)
-    canary = Canary(challenger=stage.trial, bound=bound, alpha=policy.wrong_promotion)
-    told = labelled(pairs, workspace.labels.told(model, until=clock.to_text(until))).sort("first_at", "id")
-    if told.height:
-        d = differences(*(_losses(told, live, side) for side in ("champion", "challenger")), bound=bound)
-        canary = canary.after(d, cursor=str(told["first_at"][-1]))
-    rows = pairs.filter(pl.col("at") >= stage.stage_since).height
-    return judged(canary, version=stage.version, role=stage.role, share=stage.share, since=stage.since, rows=rows,
-                  crossed=crossed(stage, pairs, other))
+    model: str
+    endpoint: str
+    before: Stage | None
+    now: Stage | None
+    dry_run: bool = False
 
+    @property
+    def changed(self) -> bool:
+        """Was there anything to do?"""
+        return self.before != self.now
 
-def crossed(stage: Stage, pairs: pl.DataFrame, version: Version) -> tuple[str, ...]:
-    """Guardrails that the version beside the champion breaks, in words."""
-    del stage, pairs, version
-    return ()
+    def to_json(self) -> dict[str, object]:
+        """As every JSON door shows it."""
+        return {"schema": "trimtab.trial/1", "model": self.model, "endpoint": self.endpoint,
+                "before": None if self.before is None else self.before.to_json(),
+                "now": None if self.now is None else self.now.to_json(), "changed": self.changed,
+                "dry_run": self.dry_run}
 
 
-def default_bound(workspace: Workspace, version: Version) -> float:
-    """The largest loss that counts where nobody set one: what 99 of 100 held-out rows of the version lose.
-
-    Raises CheckFailed for a regression that was never evaluated: then somebody has to say.
+def try_beside(workspace: Workspace, model: str, number: int, *, share: float = 0.0, why: str = "",
+               endpoint: str = PRODUCTION, dry_run: bool = False) -> Tried:
+    """Let a version compute beside the champion, and answer `share` of the traffic (0: shadow). Raises as `Stages.put`.
     """
-    task = str(version.facts.get("task", "regression"))
+    before = workspace.stages.current(model, endpoint)
+    now = workspace.stages.put(model, number, share=share, by=workspace.actor, why=why, endpoint=endpoint,
+                               dry_run=dry_run, role="challenger" if before is None else before.role)
+    return Tried(model=now.model, endpoint=endpoint, before=before, now=now, dry_run=dry_run)
+
+
+def end(workspace: Workspace, model: str, *, why: str = "", endpoint: str = PRODUCTION,
+        dry_run: bool = False) -> Tried:
+    """Let the champion answer alone again; nothing beside it is a success. Raises NotFound for an unknown model."""
+    name = workspace.versions.list(model, deleted=True)[0].model
+    before = workspace.stages.current(name, endpoint) if dry_run else workspace.stages.stop(
+        name, by=workspace.actor, why=why, endpoint=endpoint)
+    return Tried(model=name, endpoint=endpoint, before=before, now=None, dry_run=dry_run)
+
+
+def read_share(text: str) -> float:
+    """A share as people write it. Raises UsageError.
+
+    >>> read_share("5%"), read_share("0.05")
+    (0.05, 0.05)
+    """
     try:
-        scored = stored(workspace.versions, version)
-    except CheckFailed:
-        scored = None
-    if scored is not None and (task == "regression" or scored.proba is not None):
-        from trimtab.stats.losses import row_losses
-
-        known = np.isfinite(scored.y)
-        given: Any = scored.predicted if task == "regression" else scored.proba
-        y: Any = scored.y[known] if task == "regression" else scored.y[known].astype(np.int64)
-        risk = Risk.of(row_losses(task, y, given[known]))  # type: ignore[arg-type]
-        if risk is not None:
-            return risk.bound
-    if task == "regression":
-        raise CheckFailed(f"{version.name} has no held-out losses, so how large a loss may count is not known; set it: "
-                          f"trimtab policy {version.model} --set loss_clip=…")
-    return NATS
-
-
-def _losses(told: pl.DataFrame, version: Version, side: str) -> Any:
-    """The loss of each labelled pair on one side, shape (rows,)."""
-    import polars as pl
-
-    frame = told.select("id", "at", pl.lit("{}").alias("features"), pl.col(f"output_{side}").alias("output"),
-                        pl.col(f"probabilities_{side}").alias("probabilities"), pl.col("first").alias("label"))
-    place = {name: row for row, name in enumerate(sorted(frame["id"].to_list()))}
-    classes: Any = version.facts.get("classes") or ()
-    found = losses(Asked.of(frame), str(version.facts.get("task", "regression")), classes)
-    return found[[place[name] for name in told["id"].to_list()]]
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 < share < 1:
+        raise UsageError(f"{text[:20]!r} is not a share of the traffic; write it as 5% or 0.05, above 0 and below 100%")
+    return share

@@ -65,6 +65,12 @@ class Change:
         came_from = f"v{self.before} → " if self.before is not None and self.changed else ""
         return f"{self.model} {came_from}v{self.after}"
 
+    def to_json(self) -> dict[str, object]:
+        """As every JSON door shows it."""
+        return {"schema": "trimtab.change/1", "model": self.model, "endpoint": self.endpoint, "verb": self.verb,
+                "before": self.before, "version": self.after, "revision": self.revision, "changed": self.changed,
+                "dry_run": self.dry_run, "why": self.why}
+
 
 def last_good(history: list[Rollout]) -> Rollout | None:
     """The revision that a rollback re-applies: the newest one with another version, before what is live now was live.

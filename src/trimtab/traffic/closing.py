@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -47,14 +47,16 @@ def flat(record: Record, row: Row) -> dict[str, Any]:
 
 
 def records(rows: Iterator[Mapping[str, Any]]) -> Iterator[Record]:
-    """The requests that rows of a closed segment came in; the rows of one request stand together."""
+    """The requests that rows of a closed segment came in; the rows of one request stand together, and among them may
+    be those of the version that computed along."""
     for batch, together in groupby(rows, key=lambda one: str(one["batch"])):
-        mine = list(together)
-        first = mine[0]
-        yield Record(
-            batch=batch, at=first["at"], model=first["model"], endpoint=first["endpoint"], version=first["version"],
-            stage=first["stage"], verdict=first["verdict"], latency_us=first["latency_us"], rows=tuple(
-                _row({**one, **{name: canon.loads(one[name]) for name in _TEXT}}) for one in mine))
+        for mine in _by_version(together):
+            first = mine[0]
+            yield Record(
+                batch=batch, at=first["at"], model=first["model"], endpoint=first["endpoint"],
+                version=first["version"], stage=first["stage"], verdict=first["verdict"],
+                latency_us=first["latency_us"], rows=tuple(
+                    _row({**one, **{name: canon.loads(one[name]) for name in _TEXT}}) for one in mine))
 
 
 def close(segment: Path) -> bool:
@@ -84,6 +86,13 @@ def close_all(folder: Path) -> int:
             if mine or not segment.exists():
                 left.unlink(missing_ok=True)
     return sum(close(segment) for segment in sorted(folder.glob("*/*.log")))
+
+
+def _by_version(rows: Iterable[Mapping[str, Any]]) -> Iterable[list[Mapping[str, Any]]]:
+    found: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["version"], []).append(row)
+    return found.values()
 
 
 def _row(told: Mapping[str, Any]) -> Row:

@@ -1,7 +1,7 @@
 """What was asked, and what was answered?  (the flight recorder's reading half)
 
 Reads segments while others write and close them. A frame has a row a prediction, in the order of ids, which is that of
-time.
+time. What was computed beside an answer and did not answer (stage "shadow") is left out unless asked for.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ class Traffic:
         self._folder = folder
 
     def frame(self, *, model: str | None = None, version: int | None = None, since: datetime | None = None,
-              until: datetime | None = None, limit: int | None = None) -> pl.DataFrame:
+              until: datetime | None = None, limit: int | None = None, shadows: bool = False) -> pl.DataFrame:
         """A row a prediction, oldest first; `since` and `until` are inclusive, `limit` keeps the newest.
 
+        shadows: also rows that were computed along, under the ids of the answers, failed ones (verdict) among them.
         Columns: id, at, model, endpoint, version, stage, verdict, batch, position, latency_us, key (text or integers);
         features, output, probabilities, redacted as JSON text, since models differ in theirs; subject.
         """
-        found = self._lazy(model, version, since, until)
-        return (found.top_k(limit, by="id") if limit else found).sort("id").collect()
+        found = self._lazy(model, version, since, until, shadows)
+        return (found.top_k(limit, by="id") if limit else found).sort("id", "version").collect()
 
     def count(self, *, model: str | None = None, version: int | None = None, since: datetime | None = None,
               until: datetime | None = None) -> int:
@@ -47,6 +48,24 @@ class Traffic:
         import polars as pl
 
         return int(self._lazy(model, version, since, until).select(pl.len()).collect().item())
+
+    def pairs(self, model: str, endpoint: str, champion: int, challenger: int, since: datetime,
+              until: datetime | None = None) -> pl.DataFrame:
+        """The rows that both versions computed, whoever answered, oldest first.
+
+        Columns: id, at, batch, key, features (JSON text); output and probabilities (JSON text) of both, with
+        _champion and _challenger after their names.
+        """
+        import polars as pl
+
+        found = self._lazy(model, None, since, until, shadows=True).filter(
+            pl.col("endpoint") == endpoint, pl.col("verdict") != segments.FAILED)
+        told = ("output", "probabilities")
+        one, other = (found.filter(pl.col("version") == number) for number in (champion, challenger))
+        return one.select("id", "at", "batch", "key", "features", *(pl.col(name).alias(f"{name}_champion")
+                                                                    for name in told)).join(
+            other.select("id", *(pl.col(name).alias(f"{name}_challenger") for name in told)), on="id").sort(
+            "id").collect()
 
     def known(self, model: str, column: Literal["id", "key"], names: Sequence[str]) -> int:
         """How many of the names are a recorded prediction's id, or the key of one."""
@@ -74,23 +93,8 @@ class Traffic:
             return told, next(row for row in told.rows if row.id == prediction)
         raise NotFound(f"no prediction {prediction[:40]!r} is recorded in this workspace")
 
-    def pairs(self, model: str, endpoint: str, champion: int, challenger: int, *, since: datetime,
-              until: datetime | None = None) -> pl.DataFrame:
-        """A row for each prediction that both versions computed, oldest first.
-
-        Columns: id, at, batch, key, features; output and probabilities of each, `output_champion` … JSON text.
-        """
-        import polars as pl
-
-        frame = self._lazy(model, None, since, until).filter(pl.col("endpoint") == endpoint,
-                                                            pl.col("verdict") != "failed").collect()
-        mine, other = (frame.filter(pl.col("version") == number) for number in (champion, challenger))
-        told = other.select("id", output_challenger="output", probabilities_challenger="probabilities")
-        return mine.select("id", "at", "batch", "key", "features", output_champion="output",
-                           probabilities_champion="probabilities").join(told, on="id", how="inner").sort("id")
-
     def _lazy(self, model: str | None, version: int | None, since: datetime | None,
-              until: datetime | None) -> pl.LazyFrame:
+              until: datetime | None, shadows: bool = False) -> pl.LazyFrame:
         import polars as pl
 
         begin = clock.to_text(since) if since else ""
@@ -100,10 +104,13 @@ class Traffic:
             kept &= pl.col("model") == model
         if version is not None:
             kept &= pl.col("version") == version
+        if not shadows:
+            kept &= pl.col("stage") != segments.SHADOW
         written, tables = self._parts()
         rows = [closing.flat(record, row) for record in _written(written, tables)
                 if (model is None or record.model == model) and begin <= record.at <= end
-                and (version is None or record.version == version) for row in record.rows]
+                and (version is None or record.version == version)
+                and (shadows or record.stage != segments.SHADOW) for row in record.rows]
         found = [pl.LazyFrame(rows, schema=dict(closing.SCHEMA))]
         found += [pl.scan_parquet(table).filter(kept) for table in tables]
         return pl.concat(found)
@@ -131,7 +138,7 @@ def _written(written: list[Path], tables: list[Path]) -> Iterator[Record]:
 def _closed(tables: list[Path], prediction: str) -> Record | None:
     import polars as pl
 
-    tables_of = pl.scan_parquet(tables)
+    tables_of = pl.scan_parquet(tables).filter(pl.col("stage") != segments.SHADOW)
     one = tables_of.filter(pl.col("id") == prediction).select("batch").collect()
     if one.is_empty():
         return None

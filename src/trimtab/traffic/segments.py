@@ -22,6 +22,7 @@ _HEADER_BYTES = 1024
 
 Stage = Literal["champion", "version", "shadow", "canary"]
 KEPT, FAILED = "kept", "failed"               # verdicts
+SHADOW = "shadow"                             # the stage of what was computed and not answered
 Value = float | int | bool | str | None
 
 
@@ -96,7 +97,7 @@ def whole(path: Path) -> bool:
 
 
 def find(path: Path, prediction: str, not_after: str) -> Record | None:
-    """The request that a prediction came in, where this segment has it.
+    """The answered request that a prediction came in, where this segment has it; what only computed along is not it.
 
     not_after: a moment (`clock.to_text`); a segment that was opened later is not searched, "" searches each. Looks for
     the id's bytes first and walks the records only up to there: some ms for 16 MB.
@@ -117,7 +118,7 @@ def find(path: Path, prediction: str, not_after: str) -> Record | None:
                 return None
             start, end = end, end + head + unpack(data, end)[0]
         record = next((found for _, found in _whole(memoryview(data)[start:end])), None)
-        if isinstance(record, Record) and any(row.id == prediction for row in record.rows):
+        if isinstance(record, Record) and record.stage != SHADOW and any(row.id == prediction for row in record.rows):
             return record
         start, hit = end, data.find(wanted, end)               # it was only mentioned there
     return None

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "deploy": ("serving", "deploy", "Make a version live."),
     "promote": ("serving", "promote", "Make a version the champion of an endpoint that serves already."),
     "rollback": ("serving", "rollback", "Go back to the version that was live before."),
+    "canary": ("trial", "canary", "Try a version beside the champion: in shadow, or for a share."),
     "status": ("serving", "status", "What is live now."),
     "serve": ("serving", "serve", "Answer requests for every endpoint of the workspace."),
     "traffic": ("traffic", "traffic", "What was asked and answered, as the server recorded it."),
@@ -63,7 +64,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 _GROUPS = (
     ("From data to a model", ("init", "check", "contract", "train", "evaluate", "why", "run", "demo")),
     ("Versions", ("register", "versions", "log", "diff", "alias", "checkout", "rebuild", "delete")),
-    ("In production", ("deploy", "promote", "rollback", "status", "serve", "traffic", "label", "predict")),
+    ("In production", ("deploy", "promote", "rollback", "canary", "status", "serve", "traffic", "label",
+                       "predict")),
     ("Watching", ("monitor", "explain", "alert", "notify")),
     ("The loop", ("loop", "policy", "pause", "resume", "decisions", "decide", "simulate")),
     ("Workspace", ("audit", "doctor", "backup", "restore")),

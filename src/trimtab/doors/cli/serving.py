@@ -78,7 +78,7 @@ def status(call: Call, model: str | None) -> None:
     from trimtab.serving.status import fleet
 
     workspace = call.workspace()
-    rows = fleet(workspace.versions, workspace.rollouts, model=model)
+    rows = fleet(workspace.versions, workspace.rollouts, workspace.stages, model=model)
     alerts = workspace.alerts.list(model, states=("open", "acknowledged"))
     told = [{"id": one.id, "model": one.model, "version": one.version, "endpoint": one.endpoint, "state": one.state,
              "opened_at": one.opened_at, "sentence": one.sentence, "broken": one.broken} for one in alerts]
@@ -137,10 +137,7 @@ def predict(call: Call, version: str, table: Path, limit: int) -> None:
 
 
 def _show(call: Call, change: Change) -> None:
-    call.show({"schema": "trimtab.change/1", "model": change.model, "endpoint": change.endpoint, "verb": change.verb,
-               "before": change.before, "version": change.after, "revision": change.revision,
-               "changed": change.changed, "dry_run": change.dry_run, "why": change.why},
-              lambda: render_change(change))
+    call.show(change.to_json(), lambda: render_change(change))
 
 
 def render_change(change: Change) -> None:
@@ -186,7 +183,7 @@ def _render(rows: list[ModelStatus], alerts: list[Alert], lost: int,
 
 
 def _cells(row: ModelStatus) -> list[str]:
-    live = ", ".join(f"v{one.version} 100%" + ("" if one.endpoint == "production" else f" at {one.endpoint}")
+    live = ", ".join(row.shares(one) + ("" if one.endpoint == "production" else f" at {one.endpoint}")
                      for one in row.live) or "not live"
     since = f"since {screen.moment(row.live[0].at)} by {row.live[0].by}" if row.live else ""
     metric = row.metric

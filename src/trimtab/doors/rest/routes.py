@@ -10,7 +10,7 @@ import functools
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.requests import Request
@@ -28,6 +28,9 @@ from trimtab.project import steering
 from trimtab.registry.model import Alias, Version
 from trimtab.serving.rollout import PRODUCTION, Change
 from trimtab.traffic.labels import KeyKind
+
+if TYPE_CHECKING:
+    from trimtab.project.trying import Tried
 
 _one_change_at_a_time = threading.Lock()
 
@@ -53,6 +56,24 @@ class GoBack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     why: str = ""
     to: int | None = None
+    endpoint: str = PRODUCTION
+    dry_run: bool = False
+
+
+class TryBeside(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST …/canary; share 0 is shadow."""
+
+    version: int
+    share: float = 0.0
+    why: str = ""
+    endpoint: str = PRODUCTION
+    dry_run: bool = False
+
+
+class EndTrial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST …/canary/stop."""
+
+    why: str = ""
     endpoint: str = PRODUCTION
     dry_run: bool = False
 
@@ -87,7 +108,7 @@ async def status(request: Request) -> Response:
     from trimtab.serving.status import fleet
 
     at = desk(request)
-    rows = await at.run(lambda: fleet(at.workspace.versions, at.workspace.rollouts))
+    rows = await at.run(lambda: fleet(at.workspace.versions, at.workspace.rollouts, at.workspace.stages))
     return wire.reply({"schema": "trimtab.status/1", "models": [row.to_json() for row in rows],
                        "loop": await at.run(lambda: steering.needs(at.workspace)),
                        "server": engine_json(at.engine.state)})
@@ -183,6 +204,25 @@ async def rollback(request: Request) -> Response:
         name, by=at.workspace.actor, why=body.why, to=body.to, endpoint=body.endpoint, dry_run=body.dry_run))
 
 
+async def canary(request: Request) -> Response:
+    """POST /api/models/M/canary: {"version", "share", "why", "endpoint", "dry_run"}; share 0 is shadow."""
+    from trimtab.project.trying import try_beside
+
+    body = wire.decode(await request.body(), TryBeside)
+    return await _change(request, lambda at, name: try_beside(
+        at.workspace, name, body.version, share=body.share, why=body.why, endpoint=body.endpoint,
+        dry_run=body.dry_run))
+
+
+async def stop_canary(request: Request) -> Response:
+    """POST /api/models/M/canary/stop: {"why", "endpoint", "dry_run"}."""
+    from trimtab.project.trying import end
+
+    body = wire.decode(await request.body(), EndTrial)
+    return await _change(request, lambda at, name: end(
+        at.workspace, name, why=body.why, endpoint=body.endpoint, dry_run=body.dry_run))
+
+
 async def labels(request: Request) -> Response:
     """POST /api/labels: {"model", "join", "labels": [{"id", "truth"}]}; all of them are kept or none.
 
@@ -223,17 +263,15 @@ def alias_json(found: Alias) -> Json:
             "moved_by": found.moved_by}
 
 
-async def _change(request: Request, verb: Callable[[Desk, str], Change]) -> Response:
+async def _change(request: Request, verb: Callable[[Desk, str], Change | Tried]) -> Response:
     at, name = desk(request), request.path_params["model"]
     key = request.headers.get("idempotency-key")
     meant = b"\n".join([request.method.encode(), request.url.path.encode(), await request.body()])
 
     def work() -> Json:
-        change = verb(at, name)
+        made = verb(at, name)
         at.engine.refresh()
-        return {"schema": "trimtab.change/1", "model": change.model, "endpoint": change.endpoint, "verb": change.verb,
-                "before": change.before, "version": change.after, "revision": change.revision,
-                "changed": change.changed, "dry_run": change.dry_run, "why": change.why}
+        return made.to_json()
 
     def in_turn() -> tuple[int, Json]:
         with _one_change_at_a_time:
@@ -254,5 +292,7 @@ ROUTES = [
     Route("/api/models/{model}/deploy", deploy, methods=["POST"]),
     Route("/api/models/{model}/promote", promote, methods=["POST"]),
     Route("/api/models/{model}/rollback", rollback, methods=["POST"]),
+    Route("/api/models/{model}/canary", canary, methods=["POST"]),
+    Route("/api/models/{model}/canary/stop", stop_canary, methods=["POST"]),
     *LOOP,
 ]

@@ -31,8 +31,16 @@ owner  = "simulation"
 [train]
 candidates = ["ridge", "hgb"]
 
+[train.params.hgb]                       # one setting and no search: a simulation trains often
+max_iter       = 80
+max_leaf_nodes = 15
+learning_rate  = 0.1
+
+[deploy.production]
+canary = {{ loss_clip = 25 }}
+
 [monitor]
-window   = 500
+window   = 250
 labels   = {{ expected_lag = "1d" }}
 on_drift = "retrain"
 '''

@@ -98,8 +98,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     name: str = "scenario"
     says: str = ""
     days: float = 30.0
-    rate: float = 40.0
-    request: int = 10
+    rate: float = 24.0
+    request: int = 8
     tick: str = "6h"
     project: str = ""
     rows: Table | None = None

@@ -39,6 +39,10 @@ class FixedClock:
         """Move forward by `timedelta(**by)`."""
         self._at += timedelta(**by)
 
+    def to(self, moment: datetime) -> None:
+        """Move forward to a moment; one that is past changes nothing."""
+        self._at = max(self._at, moment.astimezone(UTC))
+
 
 def to_text(moment: datetime) -> str:
     """Fixed-width UTC text, microseconds included.

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import getpass
 import os
+import time
 import tomllib
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,9 +82,10 @@ class Workspace:
     """An open workspace: the rooms over one folder, ready to use; safe to share between threads."""
 
     def __init__(self, folder: Path, db: Database, *, now: Clock | None = None, ids: Ids | None = None,
-                 actor: str | None = None) -> None:
+                 actor: str | None = None, timer: Callable[[], float] = time.perf_counter) -> None:
         self.folder, self.db = folder, db
         self.clock: Clock = now or SystemClock()
+        self.timer = timer                     # what durations are measured with, in seconds
         self.ids = ids or Ids()
         self.actor = actor or default_actor()
         self.keyring = Keyring(folder / "keys")

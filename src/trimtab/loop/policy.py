@@ -219,8 +219,8 @@ class _Desk:
         if seen.labels < policy.least_labels:
             return self.say("hold", f"cannot retrain yet, about {policy.least_labels - seen.labels:,} more labels "
                             f"needed ({seen.labels:,} of {policy.least_labels:,})", subject=f"{subject} labels")
-        return self.act("retrain", f"{sentence}; {seen.labels:,} labelled rows within the contract", subject=subject,
-                        attempt=len(here))
+        return self.act("retrain", f"{sentence}; {seen.labels:,} labelled rows within the contract since it began",
+                        subject=subject, attempt=len(here))
 
     def probation(self) -> Decision | None:
         """After a promotion by the loop the version before answers beside the new one for a while."""

@@ -16,6 +16,7 @@ from trimtab.canon import Digest
 from trimtab.config import Monitor as Settings
 from trimtab.data import contract_toml
 from trimtab.data.contract import Contract
+from trimtab.data.profile import profile as profiled
 from trimtab.errors import CheckFailed
 from trimtab.monitor.bets import design_effect
 from trimtab.monitor.harm import Risk
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _NEWEST = 200_000                              # rows that the design effects are computed from
 _BLOCKS = 20
+_LEAST_LATELY = 200                            # rows that say what is normal since a change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,9 @@ def baseline_of(versions: Versions, datasets: Datasets, version: Version) -> Bas
     """The baseline of a version. Raises NotFound, BlobMissing, DigestMismatch where its data's profile is not there."""
     contract = contract_toml.parse(versions.read(version, "contract.toml").decode())
     dataset = Digest(str(versions.ingredient(version, "data")["dataset"]))
-    profile = datasets.profile(dataset)
+    frame = datasets.load(dataset)
+    lately = frame.tail(_lately(version))
+    profile = profiled(lately, contract) if lately.height else datasets.profile(dataset)
     columns: dict[str, Sketch] = {column.name: profile[column.name] for column in contract.features
                                   if column.name in profile}
     task = str(version.facts.get("task", "regression"))
@@ -78,13 +82,14 @@ def baseline_of(versions: Versions, datasets: Datasets, version: Version) -> Bas
     except CheckFailed as problem:
         notes.append(f"neither answers nor errors are compared with the evaluation: {problem}")
     else:
+        newest = np.flatnonzero(scored.rows >= frame.height - lately.height)
+        scored = scored.take(newest) if len(newest) >= _LEAST_LATELY // 5 else scored
         if len(scored.rows) < LEAST_ROWS:
             notes.append(f"{len(scored.rows)} held-out rows are too few to compare answers and errors with")
         else:
             columns[PREDICTION] = _answers(scored, task)
             risk = Risk.of(_losses(scored, task))
     timed = next((column.name for column in contract.columns if column.role == "time"), None)
-    frame = datasets.load(dataset)
     frame = frame if timed is None else frame.sort(timed)
     effects = {} if timed is None else design_effects(frame, contract, columns)
     classes: Any = version.facts.get("classes") or ()
@@ -94,6 +99,16 @@ def baseline_of(versions: Versions, datasets: Datasets, version: Version) -> Bas
                     threshold=None if threshold is None else float(threshold), metric=metric, risk=risk,
                     score=evaluation.get("test", {}).get("metrics", {}).get(metric), effects=effects,
                     notes=tuple(notes), runs=longest_runs(frame, contract, columns))
+
+
+def _lately(version: Version) -> int:
+    """How many of its last training rows are what is normal since the change that it was retrained for; 0: all are.
+
+    A baseline of the rows before and after the change would call what comes now a drift, and order the next retrain.
+    """
+    retrained = version.facts.get("retrained")
+    found = retrained.get("lately") if isinstance(retrained, dict) else None
+    return found if isinstance(found, int) and found >= _LEAST_LATELY else 0
 
 
 def settings_of(versions: Versions, version: Version) -> Settings:

@@ -42,7 +42,7 @@ def judge(project: Folder, *, run: str | None, register: bool, note: str) -> Jud
         raise Conflict(f"the data, its contract or its split changed since {shown_run(trained.run)} was trained; "
                        "trimtab train first")
     return judged(project, trained, prepared, champion(project, prepared), register=register, note=note,
-                  by=workspace.actor)
+                  by=workspace.actor, timer=workspace.timer)
 
 
 def judged(project: Folder, trained: TrainReport, prepared: Prepared, champion: Champion | None, *, register: bool,

@@ -34,7 +34,7 @@ from trimtab.pipeline.prepare import Prepared, split_of
 from trimtab.pipeline.quarantine import keep_contract
 from trimtab.project import judging
 from trimtab.project.folder import Folder
-from trimtab.project.taught import lessons
+from trimtab.project.taught import lately, lessons
 from trimtab.registry.bundle import load_bundle
 from trimtab.registry.checkout import checkout
 from trimtab.registry.model import Version
@@ -48,13 +48,15 @@ BY = "loop"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """The rows of a retrain. before: of the champion's dataset; traffic: new ones; aside: quarantined, and why first;
-    dataset: all of them; split: which train."""
+    """The rows of a retrain. before: of the champion's dataset; traffic: new ones; lately: how many of these, the last,
+    came in since what they are learned for began; aside: quarantined, and why first; dataset: all of them; split: which
+    train."""
 
     dataset: Digest
     split: Split
     before: int
     traffic: int
+    lately: int
     aside: int
     first: str
     fair: bool
@@ -81,7 +83,7 @@ def retrain(workspace: Workspace, order: Stored, beat: Beat = lambda: None, *,
 
 def _train(project: Folder, champion: Version, order: Stored, beat: Beat, timer: Callable[[], float]) -> Version:
     made, workspace = order.decision, project.workspace
-    lesson = gather(project, champion, made.endpoint, until=order.at)
+    lesson = gather(project, champion, made.endpoint, until=order.at, began=_began(order))
     pipeline = replace(project.pipeline, by=BY)
     prepared = replace(pipeline.prepare(dataset=lesson.dataset), split=lesson.split)
     beat()
@@ -94,12 +96,13 @@ def _train(project: Folder, champion: Version, order: Stored, beat: Beat, timer:
         note=f"retrained from v{champion.number} on {lesson.traffic:,} rows of traffic ({order.id})",
         rows=artifacts.save_split(workspace.blobs, lesson.split), facts={"retrained": {
             "decision": order.id, "key": made.key, "from": champion.number, "until": order.at,
-            "before": lesson.before, "traffic": lesson.traffic, "aside": lesson.aside, "first_aside": lesson.first}})
+            "before": lesson.before, "traffic": lesson.traffic, "lately": lesson.lately, "aside": lesson.aside,
+            "first_aside": lesson.first}})
     assert done.version is not None
     return done.version.record
 
 
-def gather(project: Folder, champion: Version, endpoint: str, *, until: str) -> Lesson:
+def gather(project: Folder, champion: Version, endpoint: str, *, until: str, began: str = "") -> Lesson:
     """The champion's rows and those that the traffic taught up to a moment, as a dataset version and its split."""
     import polars as pl
 
@@ -121,6 +124,7 @@ def gather(project: Folder, champion: Version, endpoint: str, *, until: str) -> 
     before = _split_before(project, data, base)
     split = _extended(project, before, base, new, whole.frame)
     return Lesson(dataset=recorded.digest, split=split, before=base.height, traffic=new.height,
+                  lately=max(0, lately(rows, began) - len(table.quarantined)) if began else 0,
                   aside=len(table.quarantined), first=str(table.quarantined[0]) if table.quarantined else "",
                   fair=not np.isin(split.test, before.train).any())
 
@@ -205,6 +209,12 @@ def _by_group(groups: pl.Series, known: pl.Series, before: Split, chosen: Any) -
     side = dict.fromkeys(known.gather(before.test).to_list(), True)
     side |= dict.fromkeys(known.gather(before.train).to_list(), False)
     return np.array([side.setdefault(value, bool(one)) for value, one in zip(groups.to_list(), chosen, strict=True)])
+
+
+def _began(order: Stored) -> str:
+    """When the rows began to move that the retrain is about; "" where it is not about such rows."""
+    incident = order.decision.evidence.get("seen", {}).get("incident") or {}
+    return str(incident.get("began", ""))
 
 
 def _require_trained_here(champion: Version) -> None:

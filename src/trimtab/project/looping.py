@@ -92,6 +92,6 @@ class Loop:
     def _trial(self, model: str, endpoint: str, champion: int) -> Trial | None:
         return trials.trial(self._workspace, policy(self._workspace, model), model, endpoint, champion)
 
-    def _labels(self, model: str, endpoint: str, champion: int, until: str) -> int:
+    def _labels(self, model: str, endpoint: str, champion: int, began: str, until: str) -> int:
         version = self._workspace.versions.get(model, champion)
-        return taught.lessons(self._workspace, version, endpoint, until=until).height
+        return taught.lately(taught.lessons(self._workspace, version, endpoint, until=until), began)

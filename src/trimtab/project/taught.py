@@ -46,6 +46,11 @@ def lessons(workspace: Workspace, version: Version, endpoint: str, *, until: str
     return labelled(frame, told).filter(pl.col("first_at") > learned_until(version))
 
 
+def lately(rows: pl.DataFrame, began: str) -> int:
+    """How many of the lessons were asked since a moment: what came before a change teaches nothing of it."""
+    return rows.filter(rows["at"] >= began).height
+
+
 def learned_until(version: Version) -> str:
     """The moment up to which labels are in a version's training rows; "" where it was not retrained."""
     retrained = version.facts.get("retrained")

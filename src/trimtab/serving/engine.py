@@ -68,13 +68,13 @@ class Engine:
 
     poll_s: how often the source is asked for its revision; keep: how many versions by number stay loaded; record: told
     each answer before it is returned, and what it raises is raised instead of the answer. fallback: of a live version
-    at a place, or None.
+    at a place, or None. shadow: makes what computes along with a trial.
     """
 
     def __init__(self, source: Source, *, now: Clock, ids: Ids, poll_s: float = 0.05, keep: int = 4,
-                 log: Log | None = None, record: Recorder | None = None,
+                 log: Log | None = None, record: Recorder | None = None, shadow: type[Shadow] = Shadow,
                  fallback: Callable[[Place, Bundle], Fallback | None] = lambda place, bundle: None) -> None:
-        self._source, self._clock, self._poll_s, self._keep = source, now, poll_s, keep
+        self._source, self._clock, self._poll_s, self._keep, self._shadow = source, now, poll_s, keep, shadow
         self._log: Log = log or (lambda event, fields: None)
         self._fallback = fallback
         self._answering = Answering(now=now, ids=ids, record=record)
@@ -207,7 +207,7 @@ class Engine:
                 kept = replace(kept, stage=stage)
             self._put(place, Lineup(place=place, champion=champion, beside=kept))
             if stage is not None and kept is None and (tried := self._held(place, stage.version, before)) is not None:
-                beside = Beside(bundle=tried, stage=stage, shadow=Shadow(
+                beside = Beside(bundle=tried, stage=stage, shadow=self._shadow(
                     f"trimtab-shadow-{place.model}", lost=functools.partial(self._lost, place)))
                 self._put(place, Lineup(place=place, champion=champion, beside=beside))
         for place in set(self._live) - set(wanted):

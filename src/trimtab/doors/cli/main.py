@@ -54,6 +54,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "resume": ("loop", "resume", "Let the loop go on."),
     "decisions": ("loop", "decisions", "What the loop decided for a model, why, and what became of it."),
     "decide": ("loop", "decide", "Do the one thing that is to be done now; replay a decision."),
+    "simulate": ("simulate", "simulate", "Play a month of drift, faults and outages on a virtual clock."),
     "audit": ("workspace", "audit", "Verify the journal and every registered version."),
     "doctor": ("workspace", "doctor", "Look for what is wrong with the installation and the workspace."),
     "backup": ("workspace", "backup", "Copy the workspace into one file while it is used."),
@@ -67,7 +68,7 @@ _GROUPS = (
     ("In production", ("deploy", "promote", "rollback", "canary", "status", "serve", "traffic", "label",
                        "predict")),
     ("Watching", ("monitor", "explain", "alert", "notify", "drift")),
-    ("The loop", ("loop", "policy", "pause", "resume", "decisions", "decide")),
+    ("The loop", ("loop", "policy", "pause", "resume", "decisions", "decide", "simulate")),
     ("Workspace", ("audit", "doctor", "backup", "restore")),
 )
 

@@ -100,7 +100,7 @@ class Project(Folder):
                               else UNLABELLED)
         whole = [name for (name, rule), count in report.counts.items() if rule == "type" and count == report.rows]
         return Checked(source=table.source, report=report, quarantined=table.quarantined,
-                       findings=quality.findings(given.frame.drop(whole, strict=False), self.contract))
+                       findings=quality.findings(given.table.frame.drop(whole, strict=False), self.contract))
 
     def edit_contract(self, column: str, *, confirmed: bool = False, add_category: Sequence[str] = (),
                       low: str | None = None, high: str | None = None, **changes: Any) -> Column:

@@ -104,8 +104,10 @@ class Workspace:
         if not create and not folder.is_dir():
             raise NotFound(f"there is no workspace at {folder.name}/; make one with trimtab init data.csv")
         url = database or os.environ.get("TRIMTAB_DATABASE") or _settings(folder)[0]
-        if not create and url is None and not (folder / "trimtab.db").is_file():
-            raise NotFound(f"{folder.name}/ holds no workspace yet; make one with trimtab init data.csv")
+        if url is None and not _holds_something(folder / "trimtab.db"):
+            _refuse_to_begin_anew(folder)
+            if not create:
+                raise NotFound(f"{folder.name}/ holds no workspace yet; make one with trimtab init data.csv")
         if create:
             _make_folder(folder, database)
         workspace = cls(folder, Database(url or f"sqlite:///{folder / 'trimtab.db'}"), now=now, ids=ids, actor=actor)
@@ -267,6 +269,18 @@ def _settings(folder: Path) -> tuple[str | None, Notify]:
         raise ConfigInvalid(f"{SETTINGS} of the workspace holds database = \"postgresql://…\", [notify], and nothing "
                             "else")
     return url, parse_notify(notify, SETTINGS)
+
+
+def _holds_something(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
+
+
+def _refuse_to_begin_anew(folder: Path) -> None:
+    """Objects without the database that names them: somebody lost it, and a new one would hide that."""
+    if any((folder / "objects").glob("??/*")):
+        raise StoreUnreachable(f"{folder.name}/ holds objects, but its database trimtab.db is gone or empty. Put it "
+                               "back, or restore a backup (trimtab restore FILE DIR); to begin anew, move the folder "
+                               "away first")
 
 
 def _make_folder(folder: Path, database: str | None) -> None:

@@ -117,3 +117,55 @@ def test_a_table_of_nothing_but_text_is_broken_and_no_fault(trimtab: Any) -> Non
     trimtab("init", "data.csv")
     Path("text.csv").write_text("a,b,y\n" + "x,y,z\n" * 30)
     assert "30 rows of 30" in trimtab("check", "text.csv", code=1).out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+@pytest.mark.parametrize("args", [["--help"], ["versions", "--json"], ["status"]])
+def test_output_that_can_not_be_written_is_no_fault(trimtab: Any, args: list[str]) -> None:
+    write_linear(Path("data.csv"), rows=60)
+    trimtab("init", "data.csv")
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run([sys.executable, "-m", "trimtab", *args], stdout=full, stderr=subprocess.PIPE, text=True,
+                             check=False)
+    assert ran.returncode == (2 if args[0] == "versions" else 4)
+    assert len(ran.stderr.splitlines()) == 1
+    if ran.returncode == 4:
+        assert ran.stderr == ("Error  the output can't be written: no space left on its device; free some, then "
+                              "repeat\n")
+
+
+def test_a_workspace_whose_database_is_gone_is_not_begun_anew(trimtab: Any) -> None:
+    """Its objects are there, so somebody lost the record; a new one beside them would hide that."""
+    write_linear(Path("data.csv"), rows=60)
+    trimtab("init", "data.csv")
+    for left in Path(".trimtab").glob("trimtab.db*"):
+        left.unlink()
+    for _ in range(2):
+        for args in (["train", "linear"], ["status"], ["init", "data.csv", "--force"]):
+            said = trimtab(*args, code=4).err
+            assert "its database trimtab.db is gone or empty. Put it back, or restore a backup" in said
+        Path(".trimtab/trimtab.db").write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", ["head", "half", "middle"])
+def test_a_damaged_database_is_told_and_left_alone(trimtab: Any, damage: str) -> None:
+    write_linear(Path("data.csv"), rows=60)
+    trimtab("init", "data.csv")
+    file = Path(".trimtab/trimtab.db")
+    with sqlite3.connect(file) as raw:
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    raw.close()
+    whole = file.read_bytes()
+    spoilt = {"head": b"x" * 100 + whole[100:], "half": whole[:len(whole) // 2],
+              "middle": whole[:4096] + b"x" * (len(whole) - 8192) + whole[-4096:]}[damage]
+    file.write_bytes(spoilt)
+    for args in (["status"], ["train", "linear"], ["backup", "kept.tar"], ["audit", "verify"]):
+        assert "the workspace's database is damaged" in trimtab(*args, code=4).err
+    assert not Path("kept.tar").exists()
+    assert "damaged" in trimtab("doctor", code=1).out
+
+
+def test_a_backup_to_no_folder_is_a_wrong_argument(trimtab: Any) -> None:
+    write_linear(Path("data.csv"), rows=60)
+    trimtab("init", "data.csv")
+    assert "there is no folder nowhere to write kept.tar into" in trimtab("backup", "nowhere/kept.tar", code=2).err

@@ -150,7 +150,11 @@ def test_the_forecast_grows_with_the_square_of_the_rows():
 
 def test_nystroem_stays_within_the_memory_and_the_rows():
     """Landmark rows: 10 √n, at most 1,000, at most what fits."""
-    assert [landmarks(40_000, memory) for memory in (2**31, 10**8, 10)] == [1_000, 101, 50]
+    assert [landmarks(40_000, memory) for memory in (2**31, 10**8, 10)] == [1_000, 103, 0]
+    for memory in (10**6, 10**7, 10**8):
+        m = landmarks(40_000, memory)
+        needed = [nystroem_forecast(40_000, 8, "svr", count).memory_bytes for count in (m, m + 1)]
+        assert needed[0] <= memory < needed[1]
     expected = nystroem_forecast(40_000, 8, "svr", 101)
     assert expected.memory_bytes <= 1.01e8
     assert sentence("too large", "svr", expected, 101) == (

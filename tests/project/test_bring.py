@@ -67,7 +67,7 @@ def test_a_version_answers_for_frames_and_matrices_as_for_rows(people: Any) -> N
     assert list(version.predict(pl.from_pandas(numbers[200:])).values) == want
     assert list(version.predict(frame[200:].assign(buys="?")).values) == want       # more columns than it looks at
     assert list(version.predict(numbers[200:].to_numpy()).values) == want
-    with pytest.raises(ContractViolation, match="income is missing"):
+    with pytest.raises(ContractViolation, match="income is absent"):
         version.predict(frame[["age"]])
     with pytest.raises(UsageError, match=r"expected \(rows, 2\): age, income"):
         version.predict([1.0, 2.0])

@@ -84,6 +84,8 @@ def check_column(column: Column) -> str:
     """
     if column.min is not None and column.max is not None and column.min > column.max:
         return f"min {column.min} is above max {column.max}"
+    if column.role == "target" and column.missing:
+        return "rows without a target can't be learned from, so the target may not be missing"
     ranged = column.type in ("number", "integer", "datetime")
     if not ranged and (column.min is not None or column.max is not None):
         return f"min and max say nothing about a {column.type} column"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,10 +33,10 @@ class Judged:
     report_file: str
 
 
-def judge(project: Folder, *, run: str | None, register: bool, note: str) -> Judged:
+def judge(project: Folder, *, run: str | TrainReport | None, register: bool, note: str) -> Judged:
     """See `Project.evaluate`."""
     workspace = project.workspace
-    trained = load_trained(project, run)
+    trained = replace(run, model=project.name) if isinstance(run, TrainReport) else load_trained(project, run)
     prepared = project.pipeline.prepare()
     if (prepared.dataset, prepared.split.digest) != (trained.dataset, trained.split):
         raise Conflict(f"the data, its contract or its split changed since {shown_run(trained.run)} was trained; "

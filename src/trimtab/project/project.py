@@ -103,7 +103,7 @@ class Project(Folder):
                               else UNLABELLED)
         whole = [name for (name, rule), count in report.counts.items() if rule == "type" and count == report.rows]
         return Checked(source=table.source, report=report, quarantined=table.quarantined,
-                       findings=quality.findings(given.frame.drop(whole, strict=False), self.contract))
+                       findings=quality.findings(given.table.frame.drop(whole, strict=False), self.contract))
 
     def edit_contract(self, column: str, *, confirmed: bool = False, add_category: Sequence[str] = (),
                       low: str | None = None, high: str | None = None, **changes: Any) -> Column:
@@ -149,11 +149,12 @@ class Project(Folder):
     def monitor(self, X: Any, y: Any = None) -> BatchReport:
         """Hold a batch of rows against what the live version was trained on; with `y` also score it.
 
-        One batch, looked at once: it says what differs, it does not watch. Raises NotFound (nothing is live).
+        One batch, looked at once: it says what differs, it does not watch. Where the project's own model is not live,
+        the one live model with this target is meant. Raises NotFound (no such version is live).
         """
         from trimtab.project import watching
 
-        return watching.batch(self.workspace, self.name, X, y)
+        return watching.batch(self.workspace, watching.live_model(self), X, y)
 
     def label(self, source: Any, *, key: str | None = None, truth: str | None = None) -> Told:
         """Tell what later turned out true of recorded predictions: a table (path or frame) of ids and true values.

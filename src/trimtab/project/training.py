@@ -64,14 +64,16 @@ class Best:
     run: TrainRun
 
     def register(self, name: str | None = None, *, note: str = "") -> ModelVersion:
-        """Judge it on the held-out rows and register it. `name` must be the project's model, if given."""
-        from trimtab.errors import UsageError
+        """Judge it on the held-out rows and register it.
+
+        name: the model's; a project that has registered nothing yet takes it. Raises UsageError where it has.
+        """
         from trimtab.project import judging
 
         project = self.run.project
-        if name is not None and name != project.name:
-            raise UsageError(f"this project makes {project.name!r}, not {name!r}; change [model] name in trimtab.toml")
-        judged = judging.judge(project, run=self.run.report.run, register=True, note=note)
+        if name is not None:
+            project.take_name(name)
+        judged = judging.judge(project, run=self.run.report, register=True, note=note)
         assert judged.version is not None
         return judged.version
 

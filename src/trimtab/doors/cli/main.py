@@ -5,6 +5,7 @@ Commands load when they are called, so that `trimtab --help` costs no more than 
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -16,7 +17,7 @@ from typing import Any
 import click
 
 from trimtab import __version__
-from trimtab.errors import TrimtabError, UsageError
+from trimtab.errors import StoreFull, TrimtabError, UsageError
 
 # name → (module of this package, attribute, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -127,20 +128,29 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = 130
     except click.ClickException as problem:
         if "--json" in args:
-            from trimtab.doors.cli.screen import print_json
-
-            print_json(UsageError(problem.format_message()).to_json())
+            _print_error(UsageError(problem.format_message()))
         problem.show()
         code = 2
     except (KeyboardInterrupt, EOFError):
         click.echo("Stopped.", err=True)
         code = 130
     except BrokenPipeError:                    # the reader of our output went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = 0
+    except OSError as problem:                 # `> /dev/full`; the store tells its own
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            code = _fault(problem)
+        else:
+            _drop_output()
+            code = _tell(StoreFull("the output can't be written: no space left on its device; free some, then repeat"))
     except Exception as problem:  # noqa: BLE001  (the door's outermost frame)
         code = _fault(problem)
     sys.exit(code)
+
+
+def _drop_output() -> None:
+    """What is left of it in Python's buffer would fail again when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write_what_can_be_written() -> None:
@@ -150,11 +160,9 @@ def _write_what_can_be_written() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _tell(problem: TrimtabError, *, as_json: bool) -> int:
+def _tell(problem: TrimtabError, *, as_json: bool = False) -> int:
     if as_json:
-        from trimtab.doors.cli.screen import print_json
-
-        print_json(problem.to_json())
+        _print_error(problem)
     text = str(problem)
     if sys.stderr.isatty():                    # for people; who reads a pipe wants one line
         from trimtab.doors.cli.screen import WIDTH_CELLS, wrapped
@@ -162,6 +170,15 @@ def _tell(problem: TrimtabError, *, as_json: bool) -> int:
         text = "\n       ".join(part for line in text.split("\n") for part in wrapped(line, WIDTH_CELLS - 7))
     click.echo(f"{_label()}  {text}", err=True)
     return problem.answer.exit
+
+
+def _print_error(problem: TrimtabError) -> None:
+    from trimtab.doors.cli.screen import print_json
+
+    try:
+        print_json(problem.to_json())
+    except OSError:                            # stderr tells it all the same
+        _drop_output()
 
 
 def _label() -> str:

@@ -29,8 +29,7 @@ from starlette.types import Receive, Scope, Send
 
 from trimtab.doors import guard, wire
 from trimtab.doors.desk import DESK, Desk
-from trimtab.doors.inference.routes import ROUTES as INFERENCE
-from trimtab.doors.rest.routes import ROUTES as REST
+from trimtab.doors.routes import ROUTES
 from trimtab.errors import Conflict, Forbidden, Malformed, NotFound, TrimtabError, UsageError
 from trimtab.serving.answering import Recorder
 from trimtab.serving.engine import Engine
@@ -45,11 +44,11 @@ KEEP_ALIVE_S = 30
 _LINGER_S, _TICK_S, _QUIET_TICKS = 3.0, 0.05, 6
 
 
-def build_app(workspace: Workspace, engine: Engine) -> guard.Guard:
-    """The application over a started engine: every route, behind the guard."""
-    router = Router([*INFERENCE, *REST], redirect_slashes=False)
+def build_app(workspace: Workspace, engine: Engine, default: str = "") -> guard.Guard:
+    """The application over a started engine: every route, behind the guard. default: the model of /invocations."""
+    router = Router(ROUTES, redirect_slashes=False)
     routes = ExceptionMiddleware(router, handlers={TrimtabError: _told, HTTPException: _no_route})
-    shared = Desk(workspace, engine)
+    shared = Desk(workspace, engine, default=default)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await routes({**scope, "app": app, DESK: shared}, receive, send)
@@ -64,13 +63,13 @@ def make_engine(workspace: Workspace, record: Recorder | None = None) -> Engine:
 
 
 def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durability: Durability = "fast",
-          on_ready: Callable[[str], object] = lambda url: None) -> None:
+          default: str = "", on_ready: Callable[[str], object] = lambda url: None) -> None:
     """Serve until SIGTERM or SIGINT; in-flight requests are answered. Port 0 picks a free one.
 
     Each answer is recorded in the workspace's traffic/ before it goes out (durability: see `traffic.log`).
 
-    on_ready: called with the URL when connections are taken. Raises Forbidden (an address that others could reach),
-    Conflict (the port is taken), UsageError (no such address).
+    default: the model of requests that name none. on_ready: called with the URL when connections are taken. Raises
+    Forbidden (an address that others could reach), Conflict (the port is taken), UsageError (no such address).
     """
     listening = _listen(host, port)
     closer = Closer(workspace.folder / "traffic")
@@ -81,7 +80,7 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durab
         engine.start()
         address, bound = listening.getsockname()[:2]
         url = f"http://[{address}]:{bound}" if listening.family == socket.AF_INET6 else f"http://{address}:{bound}"
-        app = build_app(workspace, engine)
+        app = build_app(workspace, engine, default)
         closer.start()
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off",
                                 server_header=False, date_header=True, ws="none", timeout_keep_alive=KEEP_ALIVE_S,

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.doors import server
+from trimtab.doors.desk import Desk
 from trimtab.doors.inference import binary
 from trimtab.workspace import Workspace
 
@@ -42,7 +43,7 @@ def ws(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def client(ws: Workspace) -> Iterator[Client]:
     engine = server.make_engine(ws)
     engine.start()
-    with Client(server.build_app(ws, engine, default="risk"), base_url="http://localhost:8000") as made:
+    with Client(server.build_app(Desk(ws, engine, default="risk")), base_url="http://localhost:8000") as made:
         yield made
     engine.stop()
 
@@ -180,7 +181,7 @@ def test_a_version_that_could_not_be_loaded_stands_in_the_index(tmp_path_factory
     ws.rollouts.promote("risk", 2, by="ada")
     ws.blobs.delete(version.manifest.files["model.skops"])
     engine.refresh()
-    with Client(server.build_app(ws, engine)) as client:
+    with Client(server.build_app(Desk(ws, engine))) as client:
         good, bad = client.post("/v2/repository/index").json()
         assert (good["version"], good["state"], bad["version"], bad["state"]) == ("1", "READY", "2", "UNAVAILABLE")
         assert "risk@v2" in bad["reason"]
@@ -309,13 +310,13 @@ def test_the_model_of_invocations_is_the_only_one_that_is_live(ws: Workspace,
     """Where there are several and no default, the answer says so."""
     engine = server.make_engine(ws)
     engine.refresh()
-    with Client(server.build_app(ws, engine)) as client:
+    with Client(server.build_app(Desk(ws, engine))) as client:
         made = client.post("/invocations", json=TABLES[0])
         assert (made.status_code, made.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
         assert "several models are live" in made.json()["message"]
     alone = scenes.workspace(tmp_path_factory.mktemp("alone"))
     engine = server.make_engine(alone)
-    with Client(server.build_app(alone, engine)) as client:
+    with Client(server.build_app(Desk(alone, engine))) as client:
         engine.refresh()
         assert client.post("/invocations", json=TABLES[0]).status_code == 404
         scenes.constant(alone, 3.0)

@@ -94,8 +94,12 @@ def status(call: Call, model: str | None) -> None:
 @click.option("--durability", type=click.Choice(["fast", "strict"]), help="When a recorded prediction is safe "
               "from a power cut: within a second, or before its answer (default: trimtab.toml's, else fast).")
 @click.option("--loop/--no-loop", default=True, show_default=True, help="Run the loop beside it: trimtab loop.")
+@click.option("--grpc-port", type=click.IntRange(0, 65535), help="Speak gRPC there too (trimtab[grpc]); 0 picks one.")
+@click.option("--default", metavar="MODEL", default="", help="Whom requests are for that name no model (MLflow's "
+              "/invocations); else the only model that is live.")
 @command
-def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"] | None, loop: bool) -> None:
+def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"] | None, loop: bool,
+          grpc_port: int | None, default: str) -> None:
     """Answer requests for every endpoint of the workspace; follows deploy, promote and rollback by itself.
 
     Each prediction is recorded before its answer goes out; see trimtab traffic. The loop watches them in a process of
@@ -105,7 +109,8 @@ def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"
     from trimtab.project.tending import EVERY_S
 
     workspace = call.workspace(create=True)
-    server.serve(workspace, host, port, durability=durability or _durability(), loop_every_s=EVERY_S if loop else None,
+    server.serve(workspace, host, port, durability=durability or _durability(), default=default, grpc_port=grpc_port,
+                 loop_every_s=EVERY_S if loop else None,
                  on_ready=lambda url: click.echo(f"Serving on {url}", err=True))
 
 

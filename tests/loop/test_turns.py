@@ -17,6 +17,7 @@ from tests.conftest import database_url
 
 from trimtab.loop.reconciler import TTL
 from trimtab.project import rebuilding, steering
+from trimtab.registry.scored import stored
 from trimtab.store.db import Database
 
 TURNED = {"bend": 2.0, "shift": 0.5}
@@ -107,12 +108,11 @@ def test_what_neither_saw_is_what_both_are_judged_on(opened: Open) -> None:
     until(shop, "retrain", **TURNED)
     space = shop.workspace
     first, second = (space.versions.get(MODEL, number) for number in (1, 2))
-    judged = [{int(row) for row in pl.read_parquet(space.versions.blob(one, "", space.versions.evaluation(one)[
-        "predictions"]))["row"]} for one in (first, second)]  # type: ignore[index,arg-type]
+    judged = [set(stored(space.versions, one).rows.tolist()) for one in (first, second)]
     assert judged[0] < judged[1]                       # and rows of traffic besides
     assert max(judged[0]) < 600 <= max(judged[1])
-    assert next(one for one in space.versions.evaluation(second)["gates"]["gates"]  # type: ignore[index,call-overload]
-                if one["name"] == "champion")["verdict"] == "pass"
+    evaluation: Any = space.versions.evaluation(second)
+    assert next(one for one in evaluation["gates"]["gates"] if one["name"] == "champion")["verdict"] == "pass"
     assert rebuilding.rebuild(space, "shop@v2").same
 
 
@@ -195,7 +195,7 @@ def test_a_retrain_waits_for_its_cooldown(opened: Open) -> None:
     shop.workspace.stages.stop(MODEL, by="ann", why="not this one")
     assert shop.tick() == ["held hold"]
     assert "the last retrain was less than 2 d ago" in shop.decided[-1].decision.reason
-    shop.wait(days=2)
+    shop.wait(days=2, seconds=1)
     assert shop.tick()[:2] == ["acted retrain", "acted start_shadow"]
 
 

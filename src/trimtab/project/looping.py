@@ -52,6 +52,7 @@ class Loop:
     def __init__(self, workspace: Workspace, *, spawn: bool = True, holder: str = "",
                  timer: Callable[[], float] = time.perf_counter, stop: threading.Event | None = None) -> None:
         self._workspace, self._stop = workspace, stop or threading.Event()
+        self._shown: dict[object, Trial | None] = {}
         retrain: Retrain = lambda order, beat: learning.retrain(workspace, order, beat, timer=timer)  # noqa: E731
         if spawn:
             from trimtab.project.spawning import Spawned
@@ -59,7 +60,7 @@ class Loop:
             retrain = Spawned(workspace.folder, stop=self._stop)
         self._reconciler = Reconciler(
             observe=Observe(rollouts=workspace.rollouts, alerts=workspace.alerts, now=workspace.clock,
-                            trial=self._trial, labels=self._labels),
+                            trial=self._trial, labels=self._labels, crossed=self._crossed),
             actions=Deeds(workspace, retrain), decisions=workspace.decisions, leases=workspace.leases,
             policies=lambda model: policy(workspace, model), holder=holder or workspace.ids.short("l"))
 
@@ -77,9 +78,11 @@ class Loop:
 
     def step(self, model: str, endpoint: str = PRODUCTION, *, dry_run: bool = False) -> Step:
         """The one thing that is to be done now, done, or (`dry_run`) only said."""
+        self._shown.clear()
         return self._reconciler.step(model, endpoint, dry_run=dry_run)
 
     def _turn(self, model: str, endpoints: list[str]) -> Ticked:
+        self._shown.clear()
         watched, steps = None, list[Step]()
         try:
             watched = self._workspace.monitor.step(model)
@@ -90,7 +93,15 @@ class Loop:
         return Ticked(model=model, watched=watched, steps=tuple(steps))
 
     def _trial(self, model: str, endpoint: str, champion: int) -> Trial | None:
-        return trials.trial(self._workspace, policy(self._workspace, model), model, endpoint, champion)
+        """What a trial shows, looked at once a turn: it takes all that was recorded of it."""
+        stage, allowed = self._workspace.stages.current(model, endpoint), policy(self._workspace, model)
+        key = (model, endpoint, champion, None if stage is None else stage.revision, allowed.digest)
+        if key not in self._shown:
+            self._shown[key] = trials.trial(self._workspace, allowed, model, endpoint, champion)
+        return self._shown[key]
+
+    def _crossed(self, model: str, endpoint: str, champion: int) -> tuple[str, ...]:
+        return trials.champion_crossed(self._workspace, model, endpoint, champion)
 
     def _labels(self, model: str, endpoint: str, champion: int, until: str) -> int:
         version = self._workspace.versions.get(model, champion)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EVERY_S: Final = 5.0
 MOST_S: Final = 60.0                           # windows close and cooldowns end without anything new
+_REST: Final = 4.0                             # times what a turn took: it leaves the machine to those who answer
 Log = Callable[[str, Mapping[str, object]], None]
 
 
@@ -28,6 +29,7 @@ def tend(workspace: Workspace, stop: threading.Event, *, every_s: float = EVERY_
     turned_s, away = -MOST_S, ""
     log("loop.begun", {"every_s": every_s})
     while not stop.is_set():
+        looked_s = time.monotonic()
         try:
             signs = signs_of(workspace)
             if signs != seen or time.monotonic() - turned_s >= MOST_S:
@@ -41,7 +43,7 @@ def tend(workspace: Workspace, stop: threading.Event, *, every_s: float = EVERY_
             if away != str(problem):
                 log("loop.waits", {"reason": str(problem)})
             away, seen = str(problem), None
-        stop.wait(every_s)
+        stop.wait(max(every_s, _REST * (time.monotonic() - looked_s)))
     log("loop.ended", {})
 
 

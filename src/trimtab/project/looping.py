@@ -64,13 +64,17 @@ class Loop:
             actions=Deeds(workspace, retrain), decisions=workspace.decisions, leases=workspace.leases,
             policies=lambda model: policy(workspace, model), holder=holder or workspace.ids.short("l"))
 
+    def models(self) -> list[str]:
+        """Those that serve."""
+        return sorted({row.model for row in self._workspace.rollouts.all_live()})
+
     def tick(self, model: str | None = None) -> list[Ticked]:
         """One turn for a model, or for each that serves. What hinders one model does not hinder the others.
 
         Raises what reading the rollouts raises: StoreUnreachable, then nothing can be done.
         """
         live = self._workspace.rollouts.all_live()
-        names = sorted({row.model for row in live if model in (None, row.model)})
+        names = [model] if model is not None else sorted({row.model for row in live})
         found = [self._turn(name, sorted(row.endpoint for row in live if row.model == name)) for name in names
                  if not self._stop.is_set()]
         tell_due(self._workspace)

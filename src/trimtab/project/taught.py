@@ -39,7 +39,7 @@ def lessons(workspace: Workspace, version: Version, endpoint: str, *, until: str
 
     told = workspace.labels.told(version.model, until=until)
     if told.is_empty():
-        return workspace.traffic.frame(model=version.model, limit=0).with_columns(
+        return workspace.traffic.frame(model=version.model, limit=1).clear().with_columns(
             pl.lit(None, dtype=pl.String).alias(name) for name in ("first", "first_at", "label", "label_at"))
     frame = workspace.traffic.frame(model=version.model, until=clock.from_text(until)).filter(
         pl.col("endpoint") == endpoint, pl.col("verdict") == "kept", pl.col("stage") != "shadow")

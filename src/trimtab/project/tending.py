@@ -26,6 +26,7 @@ def tend(workspace: Workspace, stop: threading.Event, *, every_s: float = EVERY_
     """Take turns until `stop` is set. log: told an event and its fields."""
     loop = Loop(workspace, stop=stop)
     seen: object = None
+    problems: dict[str, str] = {}
     turned_s, away = -MOST_S, ""
     log("loop.begun", {"every_s": every_s})
     while not stop.is_set():
@@ -34,8 +35,8 @@ def tend(workspace: Workspace, stop: threading.Event, *, every_s: float = EVERY_
             signs = signs_of(workspace)
             if signs != seen or time.monotonic() - turned_s >= MOST_S:
                 seen, turned_s = signs, time.monotonic()
-                for ticked in loop.tick():
-                    tell(ticked, log)
+                for model in loop.models():
+                    _turn(loop, model, problems, log)
             if away:
                 log("loop.store_back", {})
             away = ""
@@ -45,6 +46,22 @@ def tend(workspace: Workspace, stop: threading.Event, *, every_s: float = EVERY_
             away, seen = str(problem), None
         stop.wait(max(every_s, _REST * (time.monotonic() - looked_s)))
     log("loop.ended", {})
+
+
+def _turn(loop: Loop, model: str, problems: dict[str, str], log: Log) -> None:
+    """A model's turn; what hinders it is told once, and hinders no other."""
+    problem = ""
+    try:
+        for ticked in loop.tick(model):
+            tell(ticked, log)
+            problem = ticked.problem
+    except TrimtabError:
+        raise
+    except Exception as fault:  # noqa: BLE001  a model's outermost frame: the others must be tended
+        problem = f"a fault of trimtab's own: {type(fault).__name__}: {fault}"
+    if problem and problems.get(model) != problem:
+        log("loop.problem", {"model": model, "reason": problem})
+    problems[model] = problem
 
 
 def tell(ticked: Ticked, log: Log) -> None:
@@ -58,8 +75,6 @@ def tell(ticked: Ticked, log: Log) -> None:
             log(f"loop.{step.outcome}", {**model, "decision": step.stored.id if step.stored else "",
                                          "action": step.decision.action, "reason": step.decision.reason,
                                          "result": step.stored.result if step.stored else {}})
-    if ticked.problem:
-        log("loop.problem", {**model, "reason": ticked.problem})
 
 
 def signs_of(workspace: Workspace) -> object:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trimtab.monitor.batch import BatchReport
     from trimtab.pipeline.budget import OnProgress
     from trimtab.pipeline.cache import Why
+    from trimtab.project.endpoint import Endpoint
     from trimtab.project.handles import ModelVersion
     from trimtab.project.judging import Judged
     from trimtab.project.training import TrainRun
@@ -161,6 +162,12 @@ class Project(Folder):
         from trimtab.project import labelling
 
         return labelling.label(self.workspace, self.name, source, key=key, truth=truth)
+
+    def endpoint(self, name: str = "production") -> Endpoint:
+        """An endpoint of the project's model, to be asked from Python. Raises NotFound (no version yet)."""
+        from trimtab.project.endpoint import Endpoint
+
+        return Endpoint(self.workspace, self.name, name)
 
     def require_source(self, source: Path) -> None:
         """Raises ConfigInvalid unless trimtab.toml is about this table."""

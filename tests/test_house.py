@@ -32,6 +32,7 @@ OUTERMOST = frozenset({
     "src/trimtab/project/tending.py: _turn",
     "src/trimtab/registry/bundle.py: _transformed",
     "src/trimtab/registry/version_code.py: function",
+    "src/trimtab/serving/answering.py: _guarded",
     "src/trimtab/serving/engine.py: _watch",
     "src/trimtab/serving/recording.py: computed",
     "src/trimtab/serving/shadow.py: _run",

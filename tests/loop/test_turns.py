@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tests.conftest import database_url
 
 from trimtab.loop.reconciler import TTL
 from trimtab.project import rebuilding, steering
+from trimtab.project.looping import Loop
 from trimtab.registry.scored import stored
 from trimtab.store.db import Database
 
@@ -228,3 +230,21 @@ def test_killed_between_any_two_writes_it_ends_as_if_it_had_not_been(turn: str, 
     places = np.random.default_rng(7).choice(np.arange(1, mine.passed + 1), size=8, replace=False)
     for place in sorted(places.tolist()):
         assert turn_of(before, Mine(place), monkeypatch) == wanted, f"killed at {place} of {mine.passed}"
+
+
+def test_two_workers_at_one_turn_make_one_challenger(opened: Open) -> None:
+    """Leases decide who acts; the other finds it done, or leaves it."""
+    shop = opened()
+    shop.acted(1, 150)
+    while not shop.workspace.alerts.list(MODEL):
+        shop.ask(200, minutes=1440, **TURNED)
+        shop.workspace.monitor.step(MODEL)
+    with ThreadPoolExecutor(2) as pool:
+        done = [one for turn in pool.map(lambda _: Loop(shop.workspace, spawn=False).tick(MODEL), range(2))
+                for one in turn]
+    assert [one.problem for one in done] == ["", ""]
+    shop.turn()
+    assert [one.number for one in shop.workspace.versions.list(MODEL)] == [1, 2]
+    assert [one.decision.action for one in shop.decided if one.decision.action != "hold"] == [
+        "notify", "retrain", "start_shadow"]
+    shop.workspace.journal.verify()

@@ -109,4 +109,4 @@ class Loop:
 
     def _labels(self, model: str, endpoint: str, champion: int, until: str) -> int:
         version = self._workspace.versions.get(model, champion)
-        return taught.lessons(self._workspace, version, endpoint, until=until).height
+        return taught.lessons(self._workspace, version, endpoint, until=until, columns=taught.NAMES).height

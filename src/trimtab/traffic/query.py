@@ -54,7 +54,7 @@ class Traffic:
 
     def pairs(self, model: str, endpoint: str, champion: int, challenger: int, since: datetime,
               until: datetime | None = None) -> pl.DataFrame:
-        """The rows that both versions computed, whoever answered, oldest first.
+        """The rows that both versions computed, whoever answered, oldest first; none that a fallback answered.
 
         Columns: id, at, batch, key, features (JSON text); output and probabilities (JSON text) of both, with
         _champion and _challenger after their names.
@@ -62,7 +62,7 @@ class Traffic:
         import polars as pl
 
         found = self._lazy(model, None, since, until, shadows=True).filter(
-            pl.col("endpoint") == endpoint, pl.col("verdict") != segments.FAILED)
+            pl.col("endpoint") == endpoint, pl.col("verdict") == segments.KEPT)
         told = ("output", "probabilities")
         one, other = (found.filter(pl.col("version") == number) for number in (champion, challenger))
         return one.select("id", "at", "batch", "key", "features", *(pl.col(name).alias(f"{name}_champion")

@@ -95,7 +95,8 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
         said, memory = Declared(**declared), Memory()
         engine = Engine(Source(ws.rollouts, ws.stages, ws.versions), now=now, ids=ws.ids, record=record,
-                        fallback=lambda place, bundle: Fallback(said, bundle, held or {}, memory, now))
+                        fallback=lambda place, bundle: Fallback(said, bundle, held or {}, memory, now,
+                                                                lambda: ws.redaction))
         engine.refresh()
         engines.append(engine)
         return Scene(ws, now, records, engine, moods)
@@ -316,6 +317,6 @@ def test_a_place_that_declares_none_has_none(tmp_path: Path) -> None:
     ws = scenes.workspace(tmp_path)
     version = scenes.linear(ws)
     source = RolloutSource(ws.rollouts, ws.stages, ws.versions)
-    made = Fallbacks(ws.versions, ws.datasets, ws.traffic, ws.clock).of(
+    made = Fallbacks(ws.versions, ws.datasets, ws.traffic, ws.clock, lambda: ws.redaction).of(
         Place("risk", "production"), source.load("risk", version.number))
     assert made is None

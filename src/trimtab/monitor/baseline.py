@@ -64,14 +64,16 @@ class Baseline:
 
 def baseline_of(versions: Versions, datasets: Datasets, version: Version) -> Baseline:
     """The baseline of a version. Raises NotFound, BlobMissing, DigestMismatch where its data's profile is not there."""
-    contract = contract_toml.parse(versions.read(version, "contract.toml").decode())
+    stated = contract_toml.parse(versions.read(version, "contract.toml").decode())
+    contract = stated.watched
     dataset = Digest(str(versions.ingredient(version, "data")["dataset"]))
     profile = datasets.profile(dataset)
     columns: dict[str, Sketch] = {column.name: profile[column.name] for column in contract.features
                                   if column.name in profile}
     task = str(version.facts.get("task", "regression"))
     evaluation: Any = versions.evaluation(version) or {}
-    notes: list[str] = []
+    notes = [f"{column.name} is not watched: redacted (log = \"{column.log}\")" for column in stated.features
+             if column.name in stated.redacted]
     risk: Risk | None = None
     try:
         scored = stored(versions, version)

@@ -1,7 +1,8 @@
-"""Who is told, and what is answered when a row is not fit to be answered?  `[notify]` and `[endpoint.NAME]`.
+"""Who is told, what is answered for a row that is not fit, and how does a challenger come to serve?
 
-These two sections of `trimtab.toml` are about running a model and not about making one. `config` reads them with the
-rest; `[notify]` may also stand in the workspace's own `workspace.toml`, where it goes for all its models.
+`[notify]`, `[endpoint.NAME]` and `[deploy.production]` of `trimtab.toml` are about running a model and not about making
+one. `config` reads them with the rest; `[notify]` may also stand in the workspace's own `workspace.toml`, where it goes
+for all its models.
 """
 
 from __future__ import annotations
@@ -43,6 +44,46 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """`[notify]`: who is told of alerts and decisions."""
 
     webhooks: tuple[Hook, ...] = ()
+
+
+class Canary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[deploy.production] canary`: how a challenger comes to serve. steps: percent of the traffic, 0 is shadow, 100 is
+    promoted; rows: to be answered at each; labels, days: when a trial without a verdict ends; probation: for how many
+    labels the version before is kept beside a promoted one; loss_clip: the largest loss of a row that counts."""
+
+    steps: tuple[float, ...] = (0, 5, 25, 100)
+    wrong_promotion: float = 0.01
+    loss_clip: float | None = None
+    rows: int = 100
+    labels: int = 20_000
+    days: float = 30.0
+    probation: int = 1_000
+
+
+class Production(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[deploy.production]`: what holds where predictions are asked."""
+
+    canary: Canary = Canary()
+
+
+class Deploy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[deploy]`: how versions come to serve."""
+
+    production: Production = Production()
+
+
+def canary_problems(canary: Canary) -> Iterator[str]:
+    """Sentences about what can't be in `[deploy.production] canary`."""
+    where, steps = "deploy.production.canary", canary.steps
+    if list(steps) != sorted(set(steps)) or len(steps) < 2 or steps[0] != 0 or steps[-1] != 100:
+        yield (f"{where}.steps = {[*steps]} are percent of the traffic, each above the one before, from 0 (shadow) to "
+               "100 (promoted); write [0, 5, 25, 100]")
+    if not 0 < canary.wrong_promotion < 0.5:
+        yield f"{where}.wrong_promotion = {canary.wrong_promotion:g} is a probability between 0 and 0.5"
+    if canary.loss_clip is not None and not 0 < canary.loss_clip < float("inf"):
+        yield f"{where}.loss_clip = {canary.loss_clip:g} must be above 0: the largest loss that counts"
+    if min(canary.rows, canary.probation) < 0 or min(canary.labels, canary.days) <= 0:
+        yield f"{where}: rows and probation are 0 or more, labels and days more than 0"
 
 
 class Fallback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from trimtab.data.versions import Datasets
+    from trimtab.loop.decisions import Decisions
     from trimtab.loop.notices import Notices
+    from trimtab.loop.policies import Policies
     from trimtab.monitor.alerts import Alerts
     from trimtab.monitor.monitor import Monitor
     from trimtab.registry.aliases import Aliases
@@ -174,6 +176,20 @@ class Workspace:
     def notify(self) -> Notify:
         """Who is told of all its models, as workspace.toml says now. Raises ConfigInvalid."""
         return _settings(self.folder)[1]
+
+    @cached_property
+    def decisions(self) -> Decisions:
+        """What the loop decided."""
+        from trimtab.loop.decisions import Decisions
+
+        return Decisions(self.db, self.journal, self.clock)
+
+    @cached_property
+    def policies(self) -> Policies:
+        """What the loop may do."""
+        from trimtab.loop.policies import Policies
+
+        return Policies(self.db, self.journal, self.clock)
 
     @cached_property
     def monitor(self) -> Monitor:

@@ -43,7 +43,8 @@ class Kept:
 def observe(kept: Any, trial: Any = None) -> Observe:
     """An observer of those, with 40 labels."""
     return Observe(rollouts=kept, alerts=kept, now=FixedClock(), trial=lambda model, endpoint, champion: trial,
-                   labels=lambda model, champion: 40, crossed=lambda model, endpoint, champion: [f"v{champion} fails"])
+                   labels=lambda model, endpoint, champion, at: 40,
+                   crossed=lambda model, endpoint, champion: [f"v{champion} fails"])
 
 
 def test_what_serves_is_seen_with_its_own_newest_incident() -> None:

@@ -31,6 +31,7 @@ from trimtab.doors import guard, wire
 from trimtab.doors.desk import DESK, Desk
 from trimtab.doors.inference.routes import ROUTES as INFERENCE
 from trimtab.doors.rest.routes import ROUTES as REST
+from trimtab.doors.tending import Tender
 from trimtab.errors import Conflict, Forbidden, Malformed, NotFound, TrimtabError, UsageError
 from trimtab.serving.answering import Recorder
 from trimtab.serving.engine import Engine
@@ -62,10 +63,11 @@ def make_engine(workspace: Workspace, record: Recorder | None = None) -> Engine:
 
 
 def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durability: Durability = "fast",
-          on_ready: Callable[[str], object] = lambda url: None) -> None:
+          loop_every_s: float | None = None, on_ready: Callable[[str], object] = lambda url: None) -> None:
     """Serve until SIGTERM or SIGINT; in-flight requests are answered. Port 0 picks a free one.
 
     Each answer is recorded in the workspace's traffic/ before it goes out (durability: see `traffic.log`).
+    loop_every_s: seconds between two turns of the loop, which runs beside in a process of its own; None: no loop.
 
     on_ready: called with the URL when connections are taken. Raises Forbidden (an address that others could reach),
     Conflict (the port is taken), UsageError (no such address).
@@ -75,17 +77,22 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durab
     recorder = TrafficLog(workspace.folder / "traffic", writer=workspace.ids.short("w"), now=workspace.clock,
                           durability=durability, on_finished=closer.wake)
     engine = make_engine(workspace, recorder.append)
+    tender = None if loop_every_s is None else Tender(workspace.folder, every_s=loop_every_s)
     try:
         engine.start()
         address, bound = listening.getsockname()[:2]
         url = f"http://[{address}]:{bound}" if listening.family == socket.AF_INET6 else f"http://{address}:{bound}"
         app = build_app(workspace, engine)
         closer.start()
+        if tender is not None:
+            tender.start()
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off",
                                 server_header=False, date_header=True, ws="none", timeout_keep_alive=KEEP_ALIVE_S,
                                 timeout_graceful_shutdown=DRAIN_S, backlog=2048)
         _Server(config, app, lambda: on_ready(url)).run(sockets=[listening])
     finally:
+        if tender is not None:
+            tender.stop()
         engine.stop()
         recorder.close()
         closer.stop()

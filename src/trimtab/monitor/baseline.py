@@ -16,7 +16,7 @@ from trimtab.canon import Digest
 from trimtab.config import Monitor as Settings
 from trimtab.data import contract_toml
 from trimtab.data.contract import Contract
-from trimtab.errors import CheckFailed
+from trimtab.errors import CheckFailed, NotFound
 from trimtab.monitor.bets import design_effect
 from trimtab.monitor.harm import Risk
 from trimtab.monitor.windows import PREDICTION, Sketch, longest_run, numbers
@@ -66,7 +66,11 @@ def baseline_of(versions: Versions, datasets: Datasets, version: Version) -> Bas
     """The baseline of a version. Raises NotFound, BlobMissing, DigestMismatch where its data's profile is not there."""
     stated = contract_toml.parse(versions.read(version, "contract.toml").decode())
     contract = stated.watched
-    dataset = Digest(str(versions.ingredient(version, "data")["dataset"]))
+    named = versions.ingredient(version, "data").get("dataset")
+    if named is None:
+        raise NotFound(f"{version.name} was registered without its data, so what is normal for it is not known: it is "
+                       "not watched", version=version.name)
+    dataset = Digest(str(named))
     profile = datasets.profile(dataset)
     columns: dict[str, Sketch] = {column.name: profile[column.name] for column in contract.features
                                   if column.name in profile}

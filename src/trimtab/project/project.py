@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from trimtab.data.check import CheckReport
     from trimtab.data.quality import Finding
     from trimtab.data.table import BadRow
+    from trimtab.loop.model import Stored
+    from trimtab.loop.reconciler import Step
     from trimtab.monitor.batch import BatchReport
     from trimtab.pipeline.budget import OnProgress
     from trimtab.pipeline.cache import Why
-    from trimtab.project.endpoint import Endpoint
     from trimtab.project.handles import ModelVersion
     from trimtab.project.judging import Judged
+    from trimtab.project.steering import Steered
     from trimtab.project.training import TrainRun
     from trimtab.traffic.labels import Told
 
@@ -163,11 +165,38 @@ class Project(Folder):
 
         return labelling.label(self.workspace, self.name, source, key=key, truth=truth)
 
-    def endpoint(self, name: str = "production") -> Endpoint:
-        """An endpoint of the project's model, to be asked from Python. Raises NotFound (no version yet)."""
-        from trimtab.project.endpoint import Endpoint
+    def policy(self, *, why: str = "", dry_run: bool = False, **settings: Any) -> Steered:
+        """What the loop may do for the model; with settings (`on_drift="retrain"`, `cooldown="6h"`) it is changed.
 
-        return Endpoint(self.workspace, self.name, name)
+        Raises NotFound (no version yet), UsageError (an unknown setting, or out of its range).
+        """
+        from trimtab.project import steering
+
+        if not settings:
+            return steering.shown(self.workspace, self.name)
+        return steering.change(self.workspace, self.name, settings, why=why, dry_run=dry_run)
+
+    def pause(self, why: str) -> None:
+        """The kill switch: the loop does nothing for the model until `resume`. Raises UsageError without a reason."""
+        from trimtab.project import steering
+
+        steering.pause(self.workspace, self.name, why=why)
+
+    def resume(self, why: str = "") -> None:
+        """Let the loop go on."""
+        from trimtab.project import steering
+
+        steering.resume(self.workspace, self.name, why=why)
+
+    def decide(self, *, dry_run: bool = False) -> Step:
+        """The one thing that is to be done for the model now, done, or (`dry_run`) only said."""
+        from trimtab.project import steering
+
+        return steering.decide(self.workspace, self.name, dry_run=dry_run)
+
+    def decisions(self, *, limit: int | None = None) -> list[Stored]:
+        """What the loop decided for the model, the newest first, and what became of it."""
+        return self.workspace.decisions.list(self.name, limit=limit)
 
     def require_source(self, source: Path) -> None:
         """Raises ConfigInvalid unless trimtab.toml is about this table."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trimtab.canon import Digest
 from trimtab.config import ProjectConfig
 from trimtab.data import contract_toml
 from trimtab.data.contract import Contract
@@ -37,8 +38,9 @@ class Parts:
 
 
 def parts(report: TrainReport, config: ProjectConfig, contract: Contract, blobs: BlobStore, *,
-          threshold: float | None, positive: Any = None) -> Parts:
-    """The chosen candidate of a training report as a version's parts. contract: of the raw columns.
+          threshold: float | None, positive: Any = None, rows: Digest | None = None) -> Parts:
+    """The chosen candidate of a training report as a version's parts. contract: of the raw columns; rows: the blob of a
+    split that the configuration does not give.
 
     Raises CheckFailed where trimtab.toml declares a fallback that can be no answer of it.
     """
@@ -51,7 +53,8 @@ def parts(report: TrainReport, config: ProjectConfig, contract: Contract, blobs:
              **code_files(config.root, [name for name in (config.train.features, chosen.name) if name and ":" in name])}
     return Parts(
         files=files, types=chosen.types, facts=facts(report, chosen, config, contract, threshold, positive),
-        ingredients=ingredients.capture(config.root, config, blobs=blobs, dataset=report.dataset, split=report.split))
+        ingredients=ingredients.capture(config.root, config, blobs=blobs, dataset=report.dataset, split=report.split,
+                                         rows=rows))
 
 
 def facts(report: TrainReport, chosen: CandidateResult, config: ProjectConfig, contract: Contract,

@@ -30,14 +30,17 @@ _PASSWORD = re.compile(r"(?P<before>://[^\s/@:\"']*:)(?P<secret>[^\s/\"']+)(?P<a
 _MAX_CONTRACT_BYTES = _MAX_ORIGIN_BYTES = 8 << 20
 
 
-def capture(root: Path, config: ProjectConfig, *, blobs: BlobStore, dataset: Digest, split: Digest) -> Ingredients:
+def capture(root: Path, config: ProjectConfig, *, blobs: BlobStore, dataset: Digest, split: Digest,
+            rows: Digest | None = None) -> Ingredients:
     """Store what a model in the project `root` is made from, and name it.
 
-    dataset: the dataset version's digest; split: which of its rows train and which are held out.
+    dataset: the dataset version's digest; split: which of its rows train and which are held out; rows: the blob that
+    lists them, where the configuration alone does not give that split.
     """
+    data: dict[str, object] = {"schema": "trimtab.data/1", "dataset": dataset, "split": split}
     return Ingredients(
         code=capture_code(root, blobs), config=capture_config(root, config, blobs),
-        data=put_json(blobs, {"schema": "trimtab.data/1", "dataset": dataset, "split": split}),
+        data=put_json(blobs, data if rows is None else {**data, "rows": rows}),
         environment=put_json(blobs, capture_environment()))
 
 

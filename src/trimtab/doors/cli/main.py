@@ -47,6 +47,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "explain": ("monitor", "explain", "Why did it alarm? Causes in order, evidence, effect sizes."),
     "alert": ("monitor", "alert", "Acknowledge, take, snooze or close an alert; list them."),
     "notify": ("notify", "notify", "Who is told of alerts and decisions; a test; what was sent."),
+    "loop": ("loop", "loop", "Watch, decide and act for everything that serves."),
+    "policy": ("loop", "policy", "What the loop may do for a model; change it."),
+    "pause": ("loop", "pause", "The kill switch: the loop does nothing until resume."),
+    "resume": ("loop", "resume", "Let the loop go on."),
+    "decisions": ("loop", "decisions", "What the loop decided for a model, why, and what became of it."),
+    "decide": ("loop", "decide", "Do the one thing that is to be done now; replay a decision."),
     "audit": ("workspace", "audit", "Verify the journal and every registered version."),
     "doctor": ("workspace", "doctor", "Look for what is wrong with the installation and the workspace."),
     "backup": ("workspace", "backup", "Copy the workspace into one file while it is used."),
@@ -60,6 +66,7 @@ _GROUPS = (
     ("In production", ("deploy", "promote", "rollback", "canary", "status", "serve", "traffic", "label",
                        "predict")),
     ("Watching", ("monitor", "explain", "alert", "notify")),
+    ("The loop", ("loop", "policy", "pause", "resume", "decisions", "decide")),
     ("Workspace", ("audit", "doctor", "backup", "restore")),
 )
 

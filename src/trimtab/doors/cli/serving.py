@@ -74,6 +74,7 @@ def rollback(call: Call, model: str | None, to: int | None, endpoint: str, reaso
 @command
 def status(call: Call, model: str | None) -> None:
     """What is live now, one line a model."""
+    from trimtab.project import steering
     from trimtab.serving.status import fleet
 
     workspace = call.workspace()
@@ -82,8 +83,9 @@ def status(call: Call, model: str | None) -> None:
     told = [{"id": one.id, "model": one.model, "version": one.version, "endpoint": one.endpoint, "state": one.state,
              "opened_at": one.opened_at, "sentence": one.sentence, "broken": one.broken} for one in alerts]
     lost = len(workspace.notices.list(model, state="gave_up", limit=1000))
+    loop = steering.needs(workspace, model)
     call.show({"schema": "trimtab.status/1", "models": [row.to_json() for row in rows], "alerts": told,
-               "notices_given_up": lost}, lambda: _render(rows, alerts, lost))
+               "notices_given_up": lost, "loop": loop}, lambda: _render(rows, alerts, lost, loop))
 
 
 @click.command()
@@ -91,16 +93,19 @@ def status(call: Call, model: str | None) -> None:
 @click.option("--port", default=8321, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
 @click.option("--durability", type=click.Choice(["fast", "strict"]), help="When a recorded prediction is safe "
               "from a power cut: within a second, or before its answer (default: trimtab.toml's, else fast).")
+@click.option("--loop/--no-loop", default=True, show_default=True, help="Run the loop beside it: trimtab loop.")
 @command
-def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"] | None) -> None:
+def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"] | None, loop: bool) -> None:
     """Answer requests for every endpoint of the workspace; follows deploy, promote and rollback by itself.
 
-    Each prediction is recorded before its answer goes out; see trimtab traffic.
+    Each prediction is recorded before its answer goes out; see trimtab traffic. The loop watches them in a process of
+    its own, and does what the policies allow; see trimtab policy.
     """
     from trimtab.doors import server
+    from trimtab.project.tending import EVERY_S
 
     workspace = call.workspace(create=True)
-    server.serve(workspace, host, port, durability=durability or _durability(),
+    server.serve(workspace, host, port, durability=durability or _durability(), loop_every_s=EVERY_S if loop else None,
                  on_ready=lambda url: click.echo(f"Serving on {url}", err=True))
 
 
@@ -146,7 +151,8 @@ def render_change(change: Change) -> None:
         screen.follow("trimtab serve" if change.before is None else f"trimtab log {change.model}")
 
 
-def _render(rows: list[ModelStatus], alerts: list[Alert], lost: int) -> None:
+def _render(rows: list[ModelStatus], alerts: list[Alert], lost: int,
+            loop: list[dict[str, object]]) -> None:
     if not rows:
         screen.line("", "no model has a version yet")
         screen.follow("trimtab run data.csv")
@@ -158,10 +164,16 @@ def _render(rows: list[ModelStatus], alerts: list[Alert], lost: int) -> None:
         screen.line("ALERT", f"{alert.id}  {alert.model}@v{alert.version}  {alert.sentence}", style="red")
     if lost:
         screen.line("Not told", f"{screen.count(lost, 'notice')} given up: trimtab notify list", style="red")
+    for told in loop:
+        screen.line("Loop", f"{told['model'] or 'every model'}  {told['what']}: {told['sentence']}",
+                    style="yellow" if told["what"] in ("needs you", "paused") else "")
+    urgent = next((told for told in loop if told["what"] in ("needs you", "paused")), None)
     waiting = next((row for row in rows if row.newest is not None and not row.live), None)
     newer = next((row for row in rows if row.champion and row.newest and row.newest.number > row.champion.number), None)
     if alerts:
         screen.follow(f"trimtab explain {alerts[0].id}")
+    elif urgent is not None:
+        screen.follow(str(urgent["next"]))
     elif waiting is not None and waiting.newest is not None:
         screen.follow(f"trimtab deploy {waiting.newest.name}")
     elif newer is not None and newer.newest is not None:

@@ -22,7 +22,9 @@ from trimtab.doors import wire
 from trimtab.doors.desk import Desk, Json, desk
 from trimtab.doors.inference.routes import as_number, engine_json
 from trimtab.doors.rest.idempotency import once
-from trimtab.errors import Malformed
+from trimtab.doors.rest.loop import ROUTES as LOOP
+from trimtab.doors.rest.paging import limit_of
+from trimtab.project import steering
 from trimtab.registry.model import Alias, Version
 from trimtab.serving.rollout import PRODUCTION, Change
 from trimtab.traffic.labels import KeyKind
@@ -30,7 +32,6 @@ from trimtab.traffic.labels import KeyKind
 if TYPE_CHECKING:
     from trimtab.project.trying import Tried
 
-MAX_PAGE = 1000
 _one_change_at_a_time = threading.Lock()
 
 
@@ -109,6 +110,7 @@ async def status(request: Request) -> Response:
     at = desk(request)
     rows = await at.run(lambda: fleet(at.workspace.versions, at.workspace.rollouts, at.workspace.stages))
     return wire.reply({"schema": "trimtab.status/1", "models": [row.to_json() for row in rows],
+                       "loop": await at.run(lambda: steering.needs(at.workspace)),
                        "server": engine_json(at.engine.state)})
 
 
@@ -171,7 +173,7 @@ async def log(request: Request) -> Response:
     """GET /api/log/M?limit=…: what changed, newest first."""
     from trimtab.registry import history
 
-    at, name, limit = desk(request), request.path_params["model"], _limit(request)
+    at, name, limit = desk(request), request.path_params["model"], limit_of(request)
 
     def read() -> list[Any]:
         at.workspace.versions.list(name, deleted=True)         # an unknown model is said to be unknown
@@ -235,7 +237,7 @@ async def labels(request: Request) -> Response:
 
 async def notices(request: Request) -> Response:
     """GET /api/notices?model=…&limit=…: what people were told, or are to be, the newest first."""
-    at, model, limit = desk(request), request.query_params.get("model"), _limit(request)
+    at, model, limit = desk(request), request.query_params.get("model"), limit_of(request)
     found = await at.run(lambda: at.workspace.notices.list(model, limit=limit))
     return wire.reply({"schema": "trimtab.notices/1", "notices": [one.to_json() for one in found]})
 
@@ -279,13 +281,6 @@ async def _change(request: Request, verb: Callable[[Desk, str], Change | Tried])
     return wire.reply(answer, code)
 
 
-def _limit(request: Request) -> int:
-    text = request.query_params.get("limit", "100")
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= MAX_PAGE and len(text) < 9):
-        raise Malformed(f"limit: a whole number from 1 to {MAX_PAGE}", field="limit")
-    return int(text)
-
-
 _ALIAS = "/api/registry/{model}/aliases/{alias}"
 ROUTES = [
     Route("/health", health), Route("/version", version), Route("/api/status", status),
@@ -299,4 +294,5 @@ ROUTES = [
     Route("/api/models/{model}/rollback", rollback, methods=["POST"]),
     Route("/api/models/{model}/canary", canary, methods=["POST"]),
     Route("/api/models/{model}/canary/stop", stop_canary, methods=["POST"]),
+    *LOOP,
 ]

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from trimtab.data.contract import Contract
-from trimtab.traffic.segments import Record, Row, Value
+from trimtab.traffic.segments import Record, Row, Value, narrow
 
 Secret = Callable[[], bytes]
 SECRET: Final = "redaction"                    # its name in the keyring
@@ -31,7 +31,7 @@ def hashed(secret: bytes, column: str, value: Value) -> str:
     >>> hashed(b"k" * 32, "city", "Graz") == hashed(b"k" * 32, "town", "Graz")
     False
     """
-    message = _encode([column, value])
+    message = _encode([column, narrow(value)])
     return "hmac:" + hmac.new(secret, message, sha256).hexdigest()[:32]
 
 

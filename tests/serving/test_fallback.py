@@ -40,6 +40,8 @@ class Moody:
         self.inner, self.mood = inner, ""
 
     def predict(self, X: Any) -> Any:
+        if self.mood == "refuses":
+            raise ContractViolation("what the features transform made is no matrix")
         if self.mood == "raises":
             raise ZeroDivisionError("a fault of the model's")
         found = self.inner.predict(X)
@@ -177,6 +179,13 @@ def test_a_model_that_raises_is_answered_for_and_is_recorded_as_failed(make: Mak
         0: ("fault", "last_good"), 1: ("contract", "last_good")}
     assert answer.instead[0].why == "the model failed (ZeroDivisionError: a fault of the model's)"
     assert [(one.verdict, len(one.rows)) for one in scene.records[1:]] == [("fallback", 1), ("failed", 1)]
+
+
+def test_a_step_behind_the_contract_that_refuses_a_clean_row_is_a_fault(make: Make) -> None:
+    scene = make(use="constant", value=1.0)
+    scene.moods[1].mood = "refuses"
+    answer = scene.ask(GOOD)
+    assert (answer.instead[0].on, answer.prediction.values) == ("fault", [1.0])
 
 
 def test_an_answer_that_is_no_number_is_never_given(make: Make) -> None:

@@ -63,12 +63,13 @@ class Answering:
         while made is None and (fit := [place for place in range(len(rows)) if place not in reasons]):
             try:
                 made = self._whole(lineup, [rows[place] for place in fit], side)
-            except (ContractViolation, StoreFull, StoreUnreachable):    # refused; not recorded, so not answered
+            except (StoreFull, StoreUnreachable):              # not recorded, so not answered
                 raise
             except Exception as problem:
-                bad = problem.places if isinstance(problem, NotFinite) else range(len(fit))
-                if "fault" not in fallback.declared.on:
+                refused = isinstance(problem, ContractViolation) and "contract" not in fallback.declared.on
+                if refused or "fault" not in fallback.declared.on:
                     raise
+                bad = problem.places if isinstance(problem, NotFinite) else range(len(fit))
                 reasons |= {fit[place]: ("fault", _said(problem)) for place in bad}
         instead = fallback.settle(rows, reasons, None if made is None else made.prediction)
         return self._joined(lineup, rows, made, instead) if instead or made is None else made

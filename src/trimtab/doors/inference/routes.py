@@ -104,7 +104,7 @@ def _infer(request: Request, body: bytes) -> Json:
 def _predict(request: Request, body: bytes) -> Json:
     given = wire.decode(body, object)
     bundle = _bundle(request)
-    rows = _named_rows(given)
+    rows = _named_rows(given, {column.name for column in bundle.contract.columns})
     answer = desk(request).engine.answer(bundle, request.path_params["model"], rows)
     return {"schema": "trimtab.predictions/1", "model": answer.model, "version": answer.version,
             "predictions": _predictions(answer)}
@@ -120,9 +120,11 @@ def _predictions(answer: Answer) -> list[Json]:
     return made
 
 
-def _named_rows(given: object) -> list[dict[str, object]]:
-    if isinstance(given, dict) and set(given) == {"rows"} and isinstance(given["rows"], list):
+def _named_rows(given: object, columns: set[str]) -> list[dict[str, object]]:
+    if isinstance(given, dict) and set(given) == {"rows"} and not columns & {"rows"}:
         given = given["rows"]
+        if not isinstance(given, list):
+            raise Malformed('rows is no list; send {"rows": [{"column": value, …}]}', field="rows")
     if isinstance(given, dict):
         return [given]
     if not isinstance(given, list):

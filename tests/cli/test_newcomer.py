@@ -169,3 +169,13 @@ def test_a_backup_to_no_folder_is_a_wrong_argument(trimtab: Any) -> None:
     write_linear(Path("data.csv"), rows=60)
     trimtab("init", "data.csv")
     assert "there is no folder nowhere to write kept.tar into" in trimtab("backup", "nowhere/kept.tar", code=2).err
+
+
+def test_status_and_predict_stay_within_100_columns(trimtab: Any) -> None:
+    write_linear(Path("data.csv"), rows=60)
+    name = "a_model_whose_name_is_as_long_as_names_may_be_" + "x" * 14
+    trimtab("run", "data.csv", "--name", name)
+    table = Path("data.csv").read_text(encoding="utf-8").splitlines()
+    Path("wrong.csv").write_text("\n".join([table[0], "9999999.25,0.5,1", "oops,0.5,1"]), encoding="utf-8")
+    for out in (trimtab("status").out, trimtab("predict", f"{name}@v1", "wrong.csv", code=1).out):
+        assert max(screen.cells(line) for line in out.splitlines()) <= 100

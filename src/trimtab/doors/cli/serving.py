@@ -153,9 +153,8 @@ def _render(rows: list[ModelStatus], alerts: list[Alert]) -> None:
         screen.line("", "no model has a version yet")
         screen.follow("trimtab run data.csv")
         return
-    lines = screen.table([_cells(row) for row in rows])
-    for text in lines:
-        click.echo(text)
+    for text in screen.table([_cells(row) for row in rows]):
+        click.echo("\n".join(screen.folded(text)))
     for alert in alerts:
         screen.line("ALERT", f"{alert.id}  {alert.model}@v{alert.version}  {alert.sentence}", style="red")
     waiting = next((row for row in rows if row.newest is not None and not row.live), None)
@@ -187,4 +186,4 @@ def _cells(row: ModelStatus) -> list[str]:
 
 def _render_answer(answer: Any, limit: int) -> None:
     for text in answer.lines(limit):
-        click.echo(text)
+        click.echo("\n".join(screen.folded(text)))

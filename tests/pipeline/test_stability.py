@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trimtab import canon
+from trimtab.pipeline import stability
 from trimtab.pipeline.latency import measure, quantile_interval
 from trimtab.pipeline.model import Feature, Learnable, Split
 from trimtab.pipeline.stability import Refits, other_splits, refit_elsewhere, shake
@@ -74,6 +75,23 @@ def test_a_fit_over_the_budget_is_not_tested_and_a_spent_budget_is_said():
                             now_s=lambda: next(ticks))
     assert 1 <= len(short.losses) < 5
     assert "of 5 planned; the budget was spent" in _shake(lambda X: X[:, 0], short).words
+
+
+def test_of_many_rows_a_sample_is_split_anew(monkeypatch):
+    """Refits on other splits cost no more than the training itself, and the words say on how many rows they were."""
+    monkeypatch.setattr(stability, "MOST_ROWS", 100)
+    data, split = _data(), _split()
+    sizes = []
+
+    def refit(rows, seed):
+        sizes.append(len(rows))
+        return _mean_model(data)(rows, seed)
+
+    refits = refit_elsewhere(data, split, refit, rng=np.random.default_rng(0), budget_s=10, forecast_s=15)
+    assert sizes == [80] * 5
+    assert len(set(refits.rows)) == 100
+    assert set(refits.rows) <= set(split.train)
+    assert "5 other splits of 100 training rows " in _shake(lambda X: X[:, 0], refits).words
 
 
 def test_classes_are_stratified_in_other_splits():

@@ -43,8 +43,8 @@ OUTERMOST = frozenset({
 
 # What a quick command may load besides the standard library. A new entry costs every start: measure it first.
 HELP_MAY_LOAD = {"trimtab", "click"}
-STATUS_MAY_LOAD = HELP_MAY_LOAD | {"sqlalchemy", "greenlet", "typing_extensions", "msgspec", "rich", "cryptography",
-                                   "_cffi_backend", "cffi", "psycopg", "markdown_it", "mdurl", "pygments"}
+STATUS_MAY_LOAD = HELP_MAY_LOAD | {"sqlalchemy", "greenlet", "typing_extensions", "msgspec", "cryptography",
+                                   "_cffi_backend", "cffi", "psycopg"}
 
 
 def tracked() -> list[Path]:

@@ -12,7 +12,7 @@ import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import FixedThresholdClassifier, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -137,3 +137,30 @@ def test_an_estimator_that_needs_pandas_own_categories_is_judged_but_not_fitted_
     np.testing.assert_array_equal(version.predict(frame[200:]).probabilities, model.predict_proba(frame[200:]))
     told: Any = version.workspace.versions.evaluation(version.record)
     assert "other splits: not tested (it can't be fitted again" in str(told["stability"])
+
+
+def test_a_brought_classifier_answers_as_its_own_predict_does(people: Any) -> None:
+    """No threshold of ours is put between, unless trimtab.toml says what errors cost."""
+    frame, _ = people
+    X = frame[["age", "income"]].to_numpy()
+    rare = np.where(X[:, 0] > 70, "yes", "no")
+    model = FixedThresholdClassifier(LogisticRegression(max_iter=5000), threshold=0.9).fit(X[:200], rare[:200])
+    assert not np.array_equal(model.predict(X), model.estimator_.predict(X))
+    version = trimtab.register("rare", model, train=(X[:200], rare[:200]), test=(X[200:], rare[200:]))
+    assert version.record.facts["threshold"] is None
+    assert list(version.predict(X[200:]).values) == model.predict(X[200:]).tolist()
+    rows = [{"x0": int(a), "x1": float(b)} for a, b in X[200:]]
+    assert list(version.predict(rows).values) == model.predict(X[200:]).tolist()
+
+
+def test_the_costs_of_a_project_choose_the_threshold_of_a_brought_classifier_too(people: Any) -> None:
+    frame, target = people
+    table = frame[["age", "income"]].assign(buys=target)
+    table.to_csv("people.csv", index=False)
+    project = trimtab.open("people.csv", name="buys")
+    toml = Path("trimtab.toml")
+    toml.write_text(toml.read_text(encoding="utf-8") + "\n[decision]\ncost_false_negative = 9\n", encoding="utf-8")
+    X, y = project.X.to_pandas(), project.y.to_numpy()
+    model = LogisticRegression(max_iter=5000).fit(X[:200], y[:200])
+    version = trimtab.register("buys", model, train=(X[:200], y[:200]), test=(X[200:], y[200:]))
+    assert version.record.facts["threshold"] < 0.4

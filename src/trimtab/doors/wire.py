@@ -22,6 +22,11 @@ DUPLICATES_BELOW_BYTES = 64 << 10             # above, the second look would cos
 RETRY_AFTER_S = 1
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _FIELD = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
+_EXPECTED = re.compile(r"Expected `([^`]*)`, got `([^`]*)`$")
+_LACKS = re.compile(r"Object missing required field `([^`]*)`$")
+_EXTRA = re.compile(r"Object contains unknown field `([^`]*)`$")
+_KINDS = {"object": "an object ({…})", "array": "a list ([…])", "str": "text", "int": "a whole number",
+          "float": "a number", "bool": "true or false", "null": "null"}
 
 T = TypeVar("T")
 
@@ -98,9 +103,21 @@ def _text(value: object) -> str:
 def _malformed(text: str) -> Malformed:
     found = _FIELD.match(text)
     assert found is not None
-    what, path = found["what"], (found["path"] or "").lstrip(".")
-    field = f"{path}: " if path else ""
-    return Malformed(f"{field}{what.replace('`', '')}", **({"field": path} if path else {}))
+    what, path = _sentence(found["what"]), (found["path"] or "").lstrip(".")
+    return Malformed(f"{path or 'the body'} {what}", **({"field": path} if path else {}))
+
+
+def _sentence(what: str) -> str:
+    """What msgspec says of a value, in words that somebody who sends JSON uses."""
+    if match := _EXPECTED.match(what):
+        wanted, got = (" or ".join(_KINDS.get(kind.strip(), kind.strip()) for kind in text.split("|"))
+                       for text in match.groups())
+        return f"is {got}, {wanted} is expected"
+    if match := _LACKS.match(what):
+        return f"lacks {match[1]!r}; send it"
+    if match := _EXTRA.match(what):
+        return f"has a field {match[1]!r} that is not known here; leave it out"
+    return f"is wrong: {what.replace('`', '')}"
 
 
 def _check_depth(body: bytes) -> None:

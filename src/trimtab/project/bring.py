@@ -49,7 +49,9 @@ def register(model: str, estimator: Any, *, train: tuple[Any, Any], test: tuple[
     """Judge a fitted scikit-learn estimator on `test` and register it as the next version of `model`.
 
     train, test: (X, y); X a pandas or Polars frame or a matrix, shape (rows, features), y shape (rows,). In a project
-    of that model its contract, gates and costs apply, else a contract is inferred from the rows. An estimator that
+    of that model its contract, gates and costs apply, else a contract is inferred from the rows. A classifier's answer
+    is the class that it predicts itself, unless trimtab.toml has [decision] costs, which choose a threshold. An
+    estimator that
     needs a pandas frame (it picks columns by name) is served with one. Raises UsageError (shapes; not fitted),
     UntrustedModel (types that can't be saved or are not trusted), CheckFailed.
     """
@@ -229,6 +231,7 @@ def _judged(space: Workspace, config: ProjectConfig, contract: Contract, data: L
     done = evaluate(report, data, split, config, blobs=space.blobs, db=space.db, clock=space.clock, by=space.actor,
                     rng=np.random.default_rng(config.model.split.seed),
                     refit=_refit(estimator, data, contract if by_frame else None),
+                    decide=config.decision != configuration.Decision(),    # else the classes stay those it predicts
                     models={OWN: Asked(saved, contract if by_frame else None, data.classes)})
     found = done.evaluation
     space.runs.log(run.id, {name: one.value for name, one in found.metrics.items()})

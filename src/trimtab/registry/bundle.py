@@ -213,6 +213,8 @@ class Bundle:
         if self.threshold is not None and len(classes) == 2:
             yes = probabilities[:, self._positive] >= self.threshold
             picked = np.where(yes, self._positive, 1 - self._positive)
+        elif self.facts.get("brought"):        # its owner knows it by its own predict, which need not follow them
+            picked = np.array(self._codes(self.estimator.predict(X)))
         else:
             picked = probabilities.argmax(axis=1)
         return Prediction(values=[classes[place] for place in picked.tolist()], probabilities=probabilities)

@@ -162,9 +162,8 @@ def _render(rows: list[ModelStatus], alerts: list[Alert], lost: int,
         screen.line("", "no model has a version yet")
         screen.follow("trimtab run data.csv")
         return
-    lines = screen.table([_cells(row) for row in rows])
-    for text in lines:
-        click.echo(text)
+    for text in screen.table([_cells(row) for row in rows]):
+        click.echo("\n".join(screen.folded(text)))
     for alert in alerts:
         screen.line("ALERT", f"{alert.id}  {alert.model}@v{alert.version}  {alert.sentence}", style="red")
     if lost:
@@ -204,4 +203,4 @@ def _cells(row: ModelStatus) -> list[str]:
 
 def _render_answer(answer: Any, limit: int) -> None:
     for text in answer.lines(limit):
-        click.echo(text)
+        click.echo("\n".join(screen.folded(text)))

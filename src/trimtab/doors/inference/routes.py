@@ -118,7 +118,8 @@ def _infer(request: Request, body: bytes) -> tuple[Answer, bytes, int | None]:
 
 def _predict(request: Request, body: bytes) -> tuple[Json, Answer]:
     given = wire.decode(body, object)
-    answer = ask(desk(request).engine, request.path_params["model"], None, lambda bundle: _named_rows(given),
+    answer = ask(desk(request).engine, request.path_params["model"], None,
+                 lambda bundle: _named_rows(given, {column.name for column in bundle.contract.columns}),
                  request.headers.get(SIDE))
     return {"schema": "trimtab.predictions/1", "model": answer.model, "version": answer.version,
             "predictions": _predictions(answer)}, answer
@@ -137,9 +138,11 @@ def _predictions(answer: Answer) -> list[Json]:
     return made
 
 
-def _named_rows(given: object) -> Rows:
-    if isinstance(given, dict) and set(given) == {"rows"} and isinstance(given["rows"], list):
+def _named_rows(given: object, columns: set[str]) -> Rows:
+    if isinstance(given, dict) and set(given) == {"rows"} and not columns & {"rows"}:
         given = given["rows"]
+        if not isinstance(given, list):
+            raise Malformed('rows is no list; send {"rows": [{"column": value, …}]}', field="rows")
     if isinstance(given, dict):
         return [given]
     if not isinstance(given, list):

@@ -1,7 +1,8 @@
 """Which exact releases does trimtab run and get tested with?
 
-Writes two files with hashes: `requirements.lock` (what `pip install trimtab` needs, and the build backend) and
-`requirements-dev.lock` (the same, plus the group `dev`). They name releases and nothing else: no index, no path.
+Writes files with hashes: `requirements.lock` (what `pip install trimtab` needs, and the build backend),
+`requirements-dev.lock` (the same, plus the group `dev`), and one for each `tools/environments/*.in`, the environments
+of foreign clients (see `environment.py`). They name releases and nothing else: no index, no path.
 Run by `make lock`; needs pip-tools, which it takes from the environment that runs it.
 """
 
@@ -26,6 +27,8 @@ def main() -> None:
     compile_lock(core, ROOT / "requirements.lock")
     compile_lock([*core, *project["dependency-groups"]["dev"]], ROOT / "requirements-dev.lock",
                  like=ROOT / "requirements.lock")
+    for wanted in sorted((ROOT / "tools" / "environments").glob("*.in")):
+        compile_lock(wanted.read_text().split(), wanted.with_suffix(".lock"))
 
 
 def compile_lock(wanted: list[str], lock: Path, like: Path | None = None) -> None:

@@ -28,13 +28,14 @@ from trimtab.workspace import Workspace
 folder, uid, gid, calls = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:] == ["grpc"]
 if uid:
     import uvicorn
+    import trimtab.data.cells
     with Workspace.open(folder, actor="ada") as workspace:
         engine = server.make_engine(workspace)
         engine.start()
         config = uvicorn.Config(server.build_app(Desk(workspace, engine)), log_config=None, ws="none")
         config.load()
         config.get_loop_factory()
-        engine.infer("risk", [{"rate": 0.0}])
+        engine.infer("risk", [{"rate": 0.0, "volume": 0.0}])
         if calls:
             from trimtab.doors.inference.grpc_door import GrpcDoor
             door = GrpcDoor(Desk(workspace, engine))
@@ -73,6 +74,8 @@ class Running:
                 self.url, _, self.grpc = line.removeprefix("Serving on ").strip().partition(" and grpc://")
                 break
         else:
+            self.process.wait(timeout=40)
+            self.process.stderr.close()
             raise AssertionError("the server did not start: " + "".join(self.said)[-2000:])
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -101,6 +101,8 @@ BODIES: list[tuple[str, Any, int, str]] = [
     (DEPLOY, {"version": "2"}, 400, "version is text, a whole number is expected"),
     (DEPLOY, {"version": 1, "who": "me"}, 400, "the body has a field 'who' that is not known here; leave it out"),
     (DEPLOY, {"version": 99}, 404, "no version 99"),
+    (DEPLOY, {"version": 0}, 400, "version: Expected int >= 1"),
+    (DEPLOY, {"version": 2 ** 64}, 400, "version: Expected int"),
     (DEPLOY, {"version": 1, "endpoint": "../../etc"}, 400, "can't name the endpoint"),
     ("/api/models/risk/rollback", {"to": "one"}, 400, "to is text, a whole number or null is expected"),
 ]
@@ -120,7 +122,8 @@ def test_a_malformed_body_is_told_what_is_wrong(client: Client, path: str, body:
 
 
 REQUESTS: list[tuple[str, str, dict[str, str], bytes, int, str]] = [
-    ("POST", INFER, {}, b"{}", 415, "not as nothing"),
+    ("POST", ROWS, {}, b"{}", 415, "not as nothing"),
+    ("POST", INFER, {"origin": "http://evil.example"}, b"{}", 403, "another origin"),
     ("POST", INFER, {"content-type": "text/plain"}, b"{}", 415, "not as text/plain"),
     ("POST", INFER, {"content-type": "application/x-www-form-urlencoded"}, b"a=1", 415, "Content-Type"),
     ("POST", INFER, {"content-type": "multipart/form-data; boundary=x"}, b"--x--", 415, "Content-Type"),

@@ -28,12 +28,12 @@ ANSWER_TIMEOUT_S = 60.0
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _INFER = re.compile(r"/(?:infer|predict)$|:(?:predict|classify|regress)$|^/invocations(?:/|$)")
 _JSON = ("application/json",)
-# Clients of these protocols send other kinds of body too, or do not say which: JSON and CSV to MLflow, tensors after
-# JSON to /v2, anything to TensorFlow Serving. A page can't use that: its browser says that a page asked (see _admit).
+# Clients of these protocols send other kinds of body, or (Triton's, TensorFlow Serving's, curl -d) do not say which. A
+# page can't use that: its browser says that a page asked (see _admit).
 _KINDS = ((re.compile(r"^/invocations(?:/|$)"), (*_JSON, "text/csv")),
-          (re.compile(r"^/v2/models/.*/infer$"), (*_JSON, "application/octet-stream")),
+          (re.compile(r"^/v2/models/.*/infer$"), (*_JSON, "application/octet-stream", "")),
+          (re.compile(r"^/v2/repository/"), (*_JSON, "")),
           (re.compile(r"^/v1/models/.*:"), (*_JSON, "", "application/x-www-form-urlencoded")))
-_MAY_BE_EMPTY = re.compile(r"^/v2/repository/")
 _LOCAL = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 _MARKS = [(b"x-content-type-options", b"nosniff"),
           (b"content-security-policy",
@@ -119,8 +119,7 @@ class Guard:
             raise Refused(408, Malformed(f"the body did not arrive within {self._body_timeout_s:.0f} s")) from None
         if size and scope["method"] in SAFE:
             raise Refused(400, Malformed(f"{scope['method']} takes no body"))
-        if scope["method"] not in SAFE and (size or (scope["method"] in ("POST", "PUT", "PATCH") and not
-                                                     _MAY_BE_EMPTY.match(scope["path"]))):
+        if (size or scope["method"] in ("POST", "PUT", "PATCH")) and scope["method"] not in SAFE:
             _need_kind(scope)
         return b"".join(parts)
 

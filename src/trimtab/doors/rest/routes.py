@@ -10,7 +10,7 @@ import functools
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from starlette.requests import Request
@@ -33,20 +33,21 @@ from trimtab.traffic.labels import KeyKind
 if TYPE_CHECKING:
     from trimtab.project.trying import Tried
 
+Number = Annotated[int, msgspec.Meta(ge=1, lt=10 ** 9)]         # of a version
 _one_change_at_a_time = threading.Lock()
 
 
 class MoveAlias(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of PUT …/aliases/A."""
 
-    version: int
+    version: Number
     why: str = ""
 
 
 class PutLive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of POST …/deploy and …/promote."""
 
-    version: int
+    version: Number
     why: str = ""
     endpoint: str = PRODUCTION
     dry_run: bool = False
@@ -56,7 +57,7 @@ class GoBack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of POST …/rollback; `to`: a version, else the one before."""
 
     why: str = ""
-    to: int | None = None
+    to: Number | None = None
     endpoint: str = PRODUCTION
     dry_run: bool = False
 
@@ -64,7 +65,7 @@ class GoBack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TryBeside(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of POST …/canary; share 0 is shadow."""
 
-    version: int
+    version: Number
     share: float = 0.0
     why: str = ""
     endpoint: str = PRODUCTION

@@ -56,23 +56,23 @@ def test_it_is_begun_again_where_it_dies_and_leaves_nothing_behind(ws: Workspace
     tender.start()
     said: list[str] = []
 
-    def begun(times: int) -> bool:
+    def says(word: str, times: int = 1) -> bool:
         said.append(capfd.readouterr().err)
-        return "".join(said).count('"event": "loop.begun"') >= times
-    assert soon(lambda: begun(1))
+        return "".join(said).count(word) >= times
+
+    assert soon(lambda: says('"event": "loop.begun"'))
     first = tender.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    assert soon(lambda: begun(2))
+    assert soon(lambda: says('"event": "loop.begun"', 2))
     assert '"event": "loop.died", "exit": -9' in "".join(said)
     second = tender.pid
     assert second not in (None, first)
+    assert soon(lambda: says("was registered without its data"))     # a version that can't be watched: told, once
     tender.stop()
     assert second is not None
     assert ends(second)
-    said.append(capfd.readouterr().err)
-    assert '"event": "loop.ended"' in "".join(said)
-    assert "was registered without its data" in "".join(said)      # told, and no reason to die
+    assert says('"event": "loop.ended"')
     assert "".join(said).count("loop.died") == 1
     tender.stop()                                          # a second time is nothing
 
@@ -108,3 +108,17 @@ def test_a_store_that_is_away_is_waited_for_and_said_once(ws: Workspace, monkeyp
     monkeypatch.setattr(ws.rollouts, "all_live", all_live)
     tending.tend(ws, stop, every_s=0.001, log=lambda event, fields: told.append(event))
     assert told == ["loop.begun", "loop.waits", "loop.store_back", "loop.ended"]
+
+
+@pytest.mark.parametrize("switch", ["--loop", "--no-loop"])
+def test_serve_brings_a_loop_along_unless_it_is_told_not_to(switch: str, ws: Workspace, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    with said.open("w") as out:
+        server = subprocess.Popen([sys.executable, "-m", "trimtab", "serve", "--port", "0", switch, "--workspace",
+                                   str(ws.folder)], stdout=out, stderr=out, cwd=tmp_path)
+        wanted = "loop.begun" if switch == "--loop" else "Serving on"
+        assert soon(lambda: wanted in said.read_text())
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0
+    assert ("loop.ended" in said.read_text()) == (switch == "--loop")
+    assert "loop.died" not in said.read_text()

@@ -7,6 +7,7 @@ and `rows.py` (single requests).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -55,6 +56,12 @@ class Contract:
             if column.role == "target":
                 return column
         raise LookupError("the contract names no target column")
+
+    @cached_property
+    def kept(self) -> tuple[Mapping[str, None], str | None]:
+        """What the flight recorder keeps of a row: the names of the features, and of the id column if there is one."""
+        return (dict.fromkeys(column.name for column in self.features),
+                next((column.name for column in self.columns if column.role == "id"), None))
 
     @cached_property
     def digest(self) -> Digest:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from trimtab.errors import Busy
 from trimtab.serving.engine import Engine
+from trimtab.serving.metrics import Metrics
 
 if TYPE_CHECKING:
     from trimtab.workspace import Workspace
@@ -28,9 +29,9 @@ T = TypeVar("T")
 class Desk:
     """Shared by the routes of one application."""
 
-    def __init__(self, workspace: Workspace, engine: Engine, *, threads: int = THREADS,
+    def __init__(self, workspace: Workspace, engine: Engine, metrics: Metrics | None = None, *, threads: int = THREADS,
                  max_waiting: int = MAX_WAITING) -> None:
-        self.workspace, self.engine = workspace, engine
+        self.workspace, self.engine, self.metrics = workspace, engine, metrics or Metrics()
         self._threads, self._max_waiting = threads, max_waiting
         self._limiter: anyio.CapacityLimiter | None = None     # belongs to the loop that runs
 
@@ -38,9 +39,14 @@ class Desk:
         """Run a prediction in a thread. Raises Busy where too many wait already."""
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(self._threads)
-        if self._limiter.statistics().tasks_waiting >= self._max_waiting:
+        if self.waiting >= self._max_waiting:
             raise Busy("too many requests wait already; try again in a moment")
         return await to_thread.run_sync(work, limiter=self._limiter)
+
+    @property
+    def waiting(self) -> int:
+        """How many predictions wait for a thread."""
+        return 0 if self._limiter is None else self._limiter.statistics().tasks_waiting
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run a verb that reads or writes the store in a thread."""

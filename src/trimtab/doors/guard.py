@@ -28,7 +28,7 @@ ANSWER_TIMEOUT_S = 60.0
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _INFER = re.compile(r"/(infer|predict)$")
 _LOCAL = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
-_MARKS = [(b"x-content-type-options", b"nosniff"),
+MARKS = [(b"x-content-type-options", b"nosniff"),
           (b"content-security-policy",
            b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
           (b"referrer-policy", b"no-referrer"), (b"cache-control", b"no-store"),
@@ -65,7 +65,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 begun = True
                 ending = [(b"connection", b"close")] if self.draining else []
-                message = {**message, "headers": [*message.get("headers", ()), *_MARKS, *ending]}
+                message = {**message, "headers": [*message.get("headers", ()), *MARKS, *ending]}
             await send(message)
 
         self.in_flight += 1
@@ -128,10 +128,15 @@ def protocol_of(path: str) -> str:
     return "v2" if path == "/v2" or path.startswith("/v2/") else ""
 
 
+def is_local(host: bytes) -> bool:
+    """Is the name that the server was called by one of this machine's own?"""
+    return _LOCAL.fullmatch(host.decode("latin-1")) is not None
+
+
 def _admit(scope: Scope) -> None:
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
-    if not _LOCAL.fullmatch(host):
+    if len(hosts) != 1 or not is_local(hosts[0]):
         raise Refused(403, Forbidden("this server answers only as localhost, 127.0.0.1 or [::1]; call it by one of "
                                      "these names", host=host[:100]))
     if scope["method"] in SAFE:

@@ -29,6 +29,7 @@ from starlette.types import Receive, Scope, Send
 
 from trimtab.doors import guard, wire
 from trimtab.doors.desk import DESK, Desk
+from trimtab.doors.inference.lane import Lane
 from trimtab.doors.inference.routes import ROUTES as INFERENCE
 from trimtab.doors.rest.routes import ROUTES as REST
 from trimtab.errors import Conflict, Forbidden, Malformed, NotFound, TrimtabError, UsageError
@@ -46,12 +47,15 @@ _LINGER_S, _TICK_S, _QUIET_TICKS = 3.0, 0.05, 6
 
 def build_app(workspace: Workspace, engine: Engine) -> guard.Guard:
     """The application over a started engine: every route, behind the guard."""
+    return _app(Desk(workspace, engine))
+
+
+def _app(desk: Desk) -> guard.Guard:
     router = Router([*INFERENCE, *REST], redirect_slashes=False)
     routes = ExceptionMiddleware(router, handlers={TrimtabError: _told, HTTPException: _no_route})
-    shared = Desk(workspace, engine)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await routes({**scope, "app": app, DESK: shared}, receive, send)
+        await routes({**scope, "app": app, DESK: desk}, receive, send)
 
     return guard.Guard(app)
 
@@ -80,17 +84,28 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durab
         engine.start()
         address, bound = listening.getsockname()[:2]
         url = f"http://[{address}]:{bound}" if listening.family == socket.AF_INET6 else f"http://{address}:{bound}"
-        app = build_app(workspace, engine)
         closer.start()
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off",
-                                server_header=False, date_header=True, ws="none", timeout_keep_alive=KEEP_ALIVE_S,
-                                timeout_graceful_shutdown=DRAIN_S, backlog=2048)
-        _Server(config, app, lambda: on_ready(url)).run(sockets=[listening])
+        run(Desk(workspace, engine), recorder, listening, on_ready=lambda: on_ready(url))
     finally:
         engine.stop()
         recorder.close()
         closer.stop()
         listening.close()
+
+
+def run(desk: Desk, log: TrafficLog | None, listening: socket.socket, *, on_ready: Callable[[], object]) -> None:
+    """Answer on a listening socket until a signal says to end. log: where the desk's engine records."""
+    app = _app(desk)
+    lane = Lane(desk, app, log)
+    config = uvicorn.Config(app, http=lane.connection, log_config=None, access_log=False, lifespan="off",  # type: ignore[arg-type]
+                            server_header=False, proxy_headers=False, ws="none", timeout_keep_alive=KEEP_ALIVE_S,
+                            timeout_graceful_shutdown=DRAIN_S, backlog=2048)
+
+    def ready() -> None:
+        lane.start()
+        on_ready()
+
+    _Server(config, app, ready).run(sockets=[listening])
 
 
 class Closer:

@@ -45,6 +45,7 @@ class Answer:
     ids: list[str]
     prediction: Prediction
     classes: tuple[Label, ...]
+    latency_us: int = 0                       # of contract check and prediction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,20 +73,22 @@ class State:
         return not [place for place in self.failures if place not in self.live]
 
 
-def recorded(answer: Answer, contract: Contract, rows: Sequence[Mapping[str, object]], at: str, stage: Stage,
-             latency_us: int) -> Record:
+def recorded(answer: Answer, contract: Contract, rows: Sequence[Mapping[str, object]], at: str,
+             stage: Stage) -> Record:
     """What the flight recorder keeps of one answer: the contract's features as they came; the row's id as its key."""
-    features = [column.name for column in contract.features]
-    key = next((column.name for column in contract.columns if column.role == "id"), None)
+    features, key = contract.kept
+    names = features.keys()
     shares = answer.prediction.probabilities
     probabilities = [None] * len(rows) if shares is None else shares.tolist()
     return Record(
         batch=answer.ids[0], at=at, model=answer.model, endpoint=PRODUCTION, version=answer.version, stage=stage,
-        verdict="kept", latency_us=latency_us, rows=tuple(
-            Row(id=name, position=place, features={one: row.get(one) for one in features}, output=value,  # type: ignore[misc]
-                probabilities=share, key=None if key is None or row.get(key) is None else str(row[key]))
+        verdict="kept", latency_us=answer.latency_us, rows=tuple([
+            Row(id=name, position=place, output=value, probabilities=share,
+                features=row if row.__class__ is dict and row.keys() == names else {
+                    one: row.get(one) for one in features},  # type: ignore[misc]
+                key=None if key is None or row.get(key) is None else str(row[key]))
             for place, (name, row, value, share) in enumerate(zip(
-                answer.ids, rows, answer.prediction.values, probabilities, strict=True))))
+                answer.ids, rows, answer.prediction.values, probabilities, strict=True))]))
 
 
 class Engine:
@@ -136,6 +139,11 @@ class Engine:
                 self._store = f"{problem} Serving on from memory."
 
     @property
+    def live(self) -> Mapping[Place, Bundle]:
+        """What answers now, by place."""
+        return self._live
+
+    @property
     def state(self) -> State:
         """A snapshot for health and status."""
         return State(live=self._live, failures=self._failures, store=self._store, revision=self._revision)
@@ -145,15 +153,17 @@ class Engine:
 
         Raises NotFound, Busy (it should be live and could not be loaded), CheckFailed and what loading raises.
         """
-        name = check_name("model", model)
-        live = self._live.get(Place(name, endpoint))
+        live = self._live.get(Place(model, endpoint))
+        if live is None:                      # in another Unicode form perhaps
+            model = check_name("model", model)
+            live = self._live.get(Place(model, endpoint))
         if version is None:
             if live is None:
-                raise self._nothing(name, endpoint)
+                raise self._nothing(model, endpoint)
             return live
         if live is not None and live.number == version:
             return live
-        return self._by_number(name, version)
+        return self._by_number(model, version)
 
     def infer(self, model: str, rows: Sequence[Mapping[str, object]], *, version: int | None = None,
               endpoint: str = PRODUCTION) -> Answer:
@@ -166,12 +176,14 @@ class Engine:
         prediction = bundle.predict_rows(rows)
         latency_us = int((time.perf_counter() - begun) * 1e6)
         now = self._clock.now()
-        made = Answer(model=check_name("model", model), version=bundle.number, prediction=prediction,
-                      classes=bundle.classes, ids=sorted(self._ids.prediction(now) for _ in rows))
+        live = self._live.get(Place(model, PRODUCTION))
+        model = model if live is not None else check_name("model", model)
+        made = Answer(model=model, version=bundle.number, prediction=prediction, classes=bundle.classes,
+                      ids=sorted([self._ids.prediction(now) for _ in rows]), latency_us=latency_us)
         if self._record is not None and rows:
-            live = self._live.get(Place(made.model, PRODUCTION))
+            live = live or self._live.get(Place(made.model, PRODUCTION))
             stage: Stage = "champion" if live is not None and live.number == bundle.number else "version"
-            self._record(recorded(made, bundle.contract, rows, clock.to_text(now), stage, latency_us))
+            self._record(recorded(made, bundle.contract, rows, clock.to_text(now), stage))
         return made
 
     def _by_number(self, model: str, number: int) -> Bundle:
@@ -232,9 +244,11 @@ class Engine:
         if bundle is None:
             bundle = self._source.load(place.model, number)
         warm(bundle)
+        before = self._live[place].number if place in self._live else None
         if self._thread is not None or bundle.warning:        # a plain start is told by the line that says it is ready
             self._log("serving.live", {"model": place.model, "endpoint": place.endpoint, "version": number,
-                                       "load_s": round(time.perf_counter() - begun, 4), "warning": bundle.warning})
+                                       "replaces": before, "load_s": round(time.perf_counter() - begun, 4),
+                                       "warning": bundle.warning})
         return bundle
 
     def _forget_deleted(self) -> None:

@@ -6,8 +6,7 @@ Reads the desired state (rollouts) and loads versions. The engine asks; nothing 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from trimtab.errors import CheckFailed
 from trimtab.registry import rules
@@ -16,8 +15,7 @@ from trimtab.registry.versions import Versions
 from trimtab.serving.rollout import Rollouts
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Place(NamedTuple):
     """Where predictions are asked: an endpoint of a model."""
 
     model: str

@@ -6,6 +6,8 @@ Both are the same sentence: rows in, checked against the contract of the version
 from __future__ import annotations
 
 import functools
+import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,11 +17,14 @@ from starlette.routing import Route
 
 from trimtab import __version__
 from trimtab.doors import wire
-from trimtab.doors.desk import Json, desk, known_versions
+from trimtab.doors.desk import Desk, Json, desk, known_versions
 from trimtab.doors.inference import tensors
 from trimtab.errors import Malformed, NotFound, TooLarge, TrimtabError
 from trimtab.registry.bundle import Bundle
 from trimtab.serving.engine import Answer
+from trimtab.serving.rollout import PRODUCTION
+
+Answering = Callable[[Desk, str, int | None, bytes], bytes]
 
 
 async def server(_: Request) -> Response:
@@ -62,16 +67,25 @@ async def model_ready(request: Request) -> Response:
 
 async def infer(request: Request) -> Response:
     """POST /v2/models/M[/versions/V]/infer: tensors in, tensors out."""
-    at, body = desk(request), await request.body()
-    made = await at.predict(functools.partial(_infer, request, body))
-    return wire.reply(made)
+    return await _answered(request, infer_rows)
 
 
 async def predict(request: Request) -> Response:
     """POST /api/models/M/predict: {"rows": [{…}]}, a bare list of rows, or one row; named answers out."""
-    at, body = desk(request), await request.body()
-    made = await at.predict(functools.partial(_predict, request, body))
-    return wire.reply(made)
+    return await _answered(request, predict_rows)
+
+
+async def _answered(request: Request, answer: Answering) -> Response:
+    at, body, model = desk(request), await request.body(), request.path_params["model"]
+    given = request.path_params.get("version")
+    try:
+        number = None if given is None else as_number(given)
+        sent = await at.predict(functools.partial(answer, at, model, number, body))
+    except TrimtabError as problem:
+        broken = problem.details.get("violations", ())
+        at.metrics.refused(model, problem.code, broken_rows=len({one["row"] for one in broken}))  # type: ignore[attr-defined]
+        raise
+    return Response(sent, media_type="application/json")
 
 
 def engine_json(state: Any) -> Json:
@@ -93,21 +107,40 @@ def _serving(state: Any, place: Any) -> int | None:
     return None if bundle is None else int(bundle.number)
 
 
-def _infer(request: Request, body: bytes) -> Json:
-    wanted = wire.decode(body, tensors.InferRequest)
-    bundle = _bundle(request)
-    tensors.check_outputs(wanted, tensors.output_names(bundle))
+def infer_rows(at: Desk, model: str, number: int | None, body: bytes) -> bytes:
+    """The answer to a request of the Open Inference Protocol, recorded and counted."""
+    begun = time.perf_counter()
+    wanted = wire.decode(body, tensors.InferRequest, keys=tensors.least_keys)
+    bundle = at.engine.bundle(model, number)
+    if wanted.outputs is not None:
+        tensors.check_outputs(wanted, tensors.output_names(bundle))
     rows = tensors.rows_of(wanted, bundle.contract.features)
-    return tensors.answer_json(desk(request).engine.answer(bundle, request.path_params["model"], rows), wanted)
+    answer = at.engine.answer(bundle, model, rows)
+    return _counted(at, answer, wire.encode(tensors.answer_json(answer, wanted)), begun)
 
 
-def _predict(request: Request, body: bytes) -> Json:
-    given = wire.decode(body, object)
-    bundle = _bundle(request)
-    rows = _named_rows(given)
-    answer = desk(request).engine.answer(bundle, request.path_params["model"], rows)
-    return {"schema": "trimtab.predictions/1", "model": answer.model, "version": answer.version,
-            "predictions": _predictions(answer)}
+def predict_rows(at: Desk, model: str, number: int | None, body: bytes) -> bytes:
+    """The answer to named rows, recorded and counted."""
+    begun = time.perf_counter()
+    given = wire.decode(body, object, keys=_least_keys)
+    bundle = at.engine.bundle(model, number)
+    answer = at.engine.answer(bundle, model, _named_rows(given))
+    return _counted(at, answer, wire.encode({
+        "schema": "trimtab.predictions/1", "model": answer.model, "version": answer.version,
+        "predictions": _predictions(answer)}), begun)
+
+
+def _counted(at: Desk, answer: Answer, sent: bytes, begun: float) -> bytes:
+    at.metrics.of(answer.model, PRODUCTION, answer.version).answered(
+        len(answer.ids), time.perf_counter() - begun, answer.latency_us)
+    return sent
+
+
+def _least_keys(given: object) -> int:
+    if isinstance(given, dict):
+        rows = given.get("rows")
+        return len(given) + (_least_keys(rows) if isinstance(rows, list) else 0)
+    return sum([len(row) for row in given if isinstance(row, dict)]) if isinstance(given, list) else 0
 
 
 def _predictions(answer: Answer) -> list[Json]:

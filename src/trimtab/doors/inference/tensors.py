@@ -55,6 +55,11 @@ class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: list[Wanted] | None = None
 
 
+def least_keys(request: InferRequest) -> int:
+    """How many keys the request must have had at least: see `wire.decode`."""
+    return 1 + 4 * len(request.inputs) + (request.id is not None)
+
+
 def rows_of(request: InferRequest, features: Sequence[Column]) -> list[dict[str, object]]:
     """The request's rows by column name. Raises Malformed naming the tensor, TooLarge (rows)."""
     if not request.inputs:

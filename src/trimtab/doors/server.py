@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -34,6 +34,8 @@ from trimtab.doors.inference.routes import ROUTES as INFERENCE
 from trimtab.doors.rest.routes import ROUTES as REST
 from trimtab.errors import Conflict, Forbidden, Malformed, NotFound, TrimtabError, UsageError
 from trimtab.serving.engine import Engine, Recorder
+from trimtab.serving.metrics import Metrics
+from trimtab.serving.pulse import Pulse
 from trimtab.serving.source import RolloutSource
 from trimtab.traffic.log import Durability, TrafficLog
 
@@ -60,10 +62,16 @@ def _app(desk: Desk) -> guard.Guard:
     return guard.Guard(app)
 
 
-def make_engine(workspace: Workspace, record: Recorder | None = None) -> Engine:
-    """An engine over the workspace's rollouts, not started. record: told each answer before it goes out."""
+def make_engine(workspace: Workspace, record: Recorder | None = None, metrics: Metrics | None = None) -> Engine:
+    """An engine over the workspace's rollouts, not started. record: told each answer before it goes out; metrics: where
+    versions that take over are counted."""
+    def log(event: str, fields: Mapping[str, object]) -> None:
+        if metrics is not None and event == "serving.live" and fields["replaces"] is not None:
+            metrics.swapped(str(fields["model"]), str(fields["endpoint"]))
+        guard.log(event, fields)
+
     return Engine(RolloutSource(workspace.rollouts, workspace.versions), now=workspace.clock, ids=workspace.ids,
-                  log=guard.log, record=record)
+                  log=log, record=record)
 
 
 def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durability: Durability = "fast",
@@ -79,17 +87,21 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durab
     closer = Closer(workspace.folder / "traffic")
     recorder = TrafficLog(workspace.folder / "traffic", writer=workspace.ids.short("w"), now=workspace.clock,
                           durability=durability, on_finished=closer.wake)
-    engine = make_engine(workspace, recorder.append)
+    metrics = Metrics()
+    engine = make_engine(workspace, recorder.append, metrics)
+    pulse = Pulse(metrics, workspace.folder / "serving", writer=workspace.ids.short("w"), now=workspace.clock)
     try:
         engine.start()
         address, bound = listening.getsockname()[:2]
         url = f"http://[{address}]:{bound}" if listening.family == socket.AF_INET6 else f"http://{address}:{bound}"
         closer.start()
-        run(Desk(workspace, engine), recorder, listening, on_ready=lambda: on_ready(url))
+        pulse.start()
+        run(Desk(workspace, engine, metrics), recorder, listening, on_ready=lambda: on_ready(url))
     finally:
         engine.stop()
         recorder.close()
         closer.stop()
+        pulse.stop()
         listening.close()
 
 

@@ -81,6 +81,15 @@ async def version(_: Request) -> Response:
     return wire.reply({"schema": "trimtab.server/1", "name": "trimtab", "version": __version__})
 
 
+async def metrics(request: Request) -> Response:
+    """GET /metrics: the counters of this process as Prometheus reads them."""
+    at = desk(request)
+    state = at.engine.state
+    text = at.metrics.text(waiting=at.waiting, store_away=bool(state.store), live=[
+        (place.model, place.endpoint, bundle.number) for place, bundle in sorted(state.live.items())])
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
 async def status(request: Request) -> Response:
     """GET /api/status: every model, as `trimtab status --json` has it, and what this server does."""
     from trimtab.serving.status import fleet
@@ -243,7 +252,8 @@ def _limit(request: Request) -> int:
 
 _ALIAS = "/api/registry/{model}/aliases/{alias}"
 ROUTES = [
-    Route("/health", health), Route("/version", version), Route("/api/status", status),
+    Route("/health", health), Route("/version", version), Route("/metrics", metrics),
+    Route("/api/status", status),
     Route("/api/registry/{model}", model), Route("/api/registry/{model}/versions/{number}", one_version),
     Route(_ALIAS, get_alias, methods=["GET"]), Route(_ALIAS, put_alias, methods=["PUT"]),
     Route(_ALIAS, delete_alias, methods=["DELETE"]),

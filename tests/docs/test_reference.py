@@ -87,9 +87,7 @@ def test_the_command_reference_is_current() -> None:
 
 def test_every_route_has_its_heading() -> None:
     """docs/http.md describes what the server answers, and nothing else."""
-    from trimtab.doors.inference.routes import ROUTES as INFERENCE
-    from trimtab.doors.rest.routes import ROUTES as REST
+    from trimtab.doors.routes import ROUTES
 
-    served = {f"{method} {route.path}" for route in (*INFERENCE, *REST)
-              for method in (route.methods or set()) - {"HEAD"}}
+    served = {f"{method} {route.path}" for route in ROUTES for method in (route.methods or set()) - {"HEAD"}}
     assert {name for name in headings("http.md") if "/" in name} == served

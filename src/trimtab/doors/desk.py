@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 
 class Desk:
-    """Shared by the routes of one application."""
+    """Shared by the routes of one application. default: the model that is asked where a protocol names none."""
 
     def __init__(self, workspace: Workspace, engine: Engine, *, threads: int = THREADS,
-                 max_waiting: int = MAX_WAITING) -> None:
-        self.workspace, self.engine = workspace, engine
+                 max_waiting: int = MAX_WAITING, default: str = "") -> None:
+        self.workspace, self.engine, self.default = workspace, engine, default
         self._threads, self._max_waiting = threads, max_waiting
         self._limiter: anyio.CapacityLimiter | None = None     # belongs to the loop that runs
 

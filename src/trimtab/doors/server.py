@@ -29,8 +29,7 @@ from starlette.types import Receive, Scope, Send
 
 from trimtab.doors import guard, wire
 from trimtab.doors.desk import DESK, Desk
-from trimtab.doors.inference.routes import ROUTES as INFERENCE
-from trimtab.doors.rest.routes import ROUTES as REST
+from trimtab.doors.routes import ROUTES
 from trimtab.errors import Conflict, Forbidden, Malformed, NotFound, TrimtabError, UsageError
 from trimtab.serving.answering import Recorder
 from trimtab.serving.engine import Engine
@@ -39,6 +38,7 @@ from trimtab.serving.source import RolloutSource
 from trimtab.traffic.log import Durability, TrafficLog
 
 if TYPE_CHECKING:
+    from trimtab.doors.inference.grpc_door import GrpcDoor
     from trimtab.workspace import Workspace
 
 DRAIN_S = 30
@@ -46,14 +46,13 @@ KEEP_ALIVE_S = 30
 _LINGER_S, _TICK_S, _QUIET_TICKS = 3.0, 0.05, 6
 
 
-def build_app(workspace: Workspace, engine: Engine) -> guard.Guard:
-    """The application over a started engine: every route, behind the guard."""
-    router = Router([*INFERENCE, *REST], redirect_slashes=False)
+def build_app(desk: Desk) -> guard.Guard:
+    """The application over the desk of a started engine: every route, behind the guard."""
+    router = Router(ROUTES, redirect_slashes=False)
     routes = ExceptionMiddleware(router, handlers={TrimtabError: _told, HTTPException: _no_route})
-    shared = Desk(workspace, engine)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await routes({**scope, "app": app, DESK: shared}, receive, send)
+        await routes({**scope, "app": app, DESK: desk}, receive, send)
 
     return guard.Guard(app)
 
@@ -66,30 +65,42 @@ def make_engine(workspace: Workspace, record: Recorder | None = None) -> Engine:
 
 
 def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durability: Durability = "fast",
+          default: str = "", grpc_port: int | None = None,
           on_ready: Callable[[str], object] = lambda url: None) -> None:
     """Serve until SIGTERM or SIGINT; in-flight requests are answered. Port 0 picks a free one.
 
     Each answer is recorded in the workspace's traffic/ before it goes out (durability: see `traffic.log`).
 
-    on_ready: called with the URL when connections are taken. Raises Forbidden (an address that others could reach),
-    Conflict (the port is taken), UsageError (no such address).
+    default: the model of requests that name none; grpc_port: where gRPC is spoken too, if anywhere. on_ready: called
+    with the URL, and gRPC's after it, when connections are taken. Raises Forbidden (an address that others could
+    reach), Conflict (a port is taken), UsageError (no such address), MissingExtra (gRPC without grpcio).
     """
     listening = _listen(host, port)
     closer = Closer(workspace.folder / "traffic")
     recorder = TrafficLog(workspace.folder / "traffic", writer=workspace.ids.short("w"), now=workspace.clock,
                           durability=durability, on_finished=closer.wake)
     engine = make_engine(workspace, recorder.append)
+    desk = Desk(workspace, engine, default=default)
+    calls: GrpcDoor | None = None
     try:
+        if grpc_port is not None:
+            from trimtab.doors.inference import grpc_door
+
+            calls = grpc_door.GrpcDoor(desk)
         engine.start()
         address, bound = listening.getsockname()[:2]
         url = f"http://[{address}]:{bound}" if listening.family == socket.AF_INET6 else f"http://{address}:{bound}"
-        app = build_app(workspace, engine)
+        if calls is not None and grpc_port is not None:
+            url += f" and grpc://{calls.start(address, grpc_port)}"
+        app = build_app(desk)
         closer.start()
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off",
                                 server_header=False, date_header=True, ws="none", timeout_keep_alive=KEEP_ALIVE_S,
                                 timeout_graceful_shutdown=DRAIN_S, backlog=2048)
         _Server(config, app, lambda: on_ready(url)).run(sockets=[listening])
     finally:
+        if calls is not None:
+            calls.stop(DRAIN_S)
         engine.stop()
         recorder.close()
         closer.stop()

@@ -28,11 +28,7 @@ T = TypeVar("T")
 
 def decode(body: bytes, kind: type[T]) -> T:
     """The body as a value of `kind`. Raises Malformed naming the field, TooLarge where it nests too deep."""
-    if not body.strip():
-        raise Malformed("the body is empty; send a JSON object (Content-Type: application/json)")
-    _check_depth(body)
-    if len(body) <= DUPLICATES_BELOW_BYTES:
-        _check_keys(body)
+    check(body)
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as wrong:
@@ -40,6 +36,23 @@ def decode(body: bytes, kind: type[T]) -> T:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
         raise Malformed(f"the body is not JSON: {str(wrong)[:160]}. NaN and Infinity are not JSON; send null for a "
                         "missing value") from None
+
+
+def check(body: bytes) -> None:
+    """Raises Malformed where the body is empty or a key comes twice, TooLarge where it nests too deep."""
+    if not body.strip():
+        raise Malformed("the body is empty; send a JSON object (Content-Type: application/json)")
+    _check_depth(body)
+    if len(body) <= DUPLICATES_BELOW_BYTES:
+        _check_keys(body)
+
+
+def convert(given: object, kind: type[T]) -> T:
+    """What a JSON text holds as a value of `kind`. Raises Malformed naming the field."""
+    try:
+        return msgspec.convert(given, type=kind)
+    except msgspec.ValidationError as wrong:
+        raise _malformed(str(wrong)) from None
 
 
 def reply(value: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -54,18 +67,20 @@ def encode(value: object) -> bytes:
 
 
 def told(problem: TrimtabError, *, protocol: str = "") -> Response:
-    """An error as its door says it: `{"error": text}` in the inference protocol ("v2"), else our own shape.
+    """An error as its door says it: `{"error": text}` ("v1", "v2"), `{"error_code", "message"}` ("mlflow"), or ours.
 
-    A contract violation brings its "violations" in both. 503 carries Retry-After.
+    A contract violation brings its "violations" in all of them. 503 carries Retry-After.
     """
     status = problem.answer.http
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
-    if protocol == "v2":
-        body: dict[str, object] = {"error": str(problem)}
-        if "violations" in problem.details:
-            body["violations"] = problem.details["violations"]
-        return reply(body, status, headers)
-    return reply(problem.to_json(), status, headers)
+    if not protocol:
+        return reply(problem.to_json(), status, headers)
+    body: dict[str, object] = {"error": str(problem)}
+    if protocol == "mlflow":
+        body = {"error_code": problem.answer.mlflow, "message": str(problem)}
+    if "violations" in problem.details:
+        body["violations"] = problem.details["violations"]
+    return reply(body, status, headers)
 
 
 def finite(value: float) -> float | None:

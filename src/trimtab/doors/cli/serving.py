@@ -91,8 +91,12 @@ def status(call: Call, model: str | None) -> None:
 @click.option("--port", default=8321, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
 @click.option("--durability", type=click.Choice(["fast", "strict"]), help="When a recorded prediction is safe "
               "from a power cut: within a second, or before its answer (default: trimtab.toml's, else fast).")
+@click.option("--grpc-port", type=click.IntRange(0, 65535), help="Speak gRPC there too (trimtab[grpc]); 0 picks one.")
+@click.option("--default", metavar="MODEL", default="", help="Whom requests are for that name no model (MLflow's "
+              "/invocations); else the only model that is live.")
 @command
-def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"] | None) -> None:
+def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"] | None, grpc_port: int | None,
+          default: str) -> None:
     """Answer requests for every endpoint of the workspace; follows deploy, promote and rollback by itself.
 
     Each prediction is recorded before its answer goes out; see trimtab traffic.
@@ -100,7 +104,7 @@ def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"
     from trimtab.doors import server
 
     workspace = call.workspace(create=True)
-    server.serve(workspace, host, port, durability=durability or _durability(),
+    server.serve(workspace, host, port, durability=durability or _durability(), default=default, grpc_port=grpc_port,
                  on_ready=lambda url: click.echo(f"Serving on {url}", err=True))
 
 

@@ -15,20 +15,21 @@ from starlette.routing import Route
 from trimtab import __version__
 from trimtab.doors import wire
 from trimtab.doors.desk import Json, desk, known_versions
-from trimtab.doors.inference import tensors
-from trimtab.errors import Malformed, NotFound, TooLarge, TrimtabError
+from trimtab.doors.inference import binary, tensors
+from trimtab.doors.inference.asking import SIDE, Rows, as_number, ask, told
+from trimtab.errors import Malformed, TooLarge, TrimtabError
 from trimtab.registry.bundle import Bundle
 from trimtab.serving.answering import Answer
 from trimtab.serving.engine import State
-from trimtab.serving.lineup import Lineup, Side, read_side
+from trimtab.serving.lineup import Lineup
 from trimtab.serving.source import Place
 
-SIDE = "x-trimtab-version"                    # of a request: who is to answer; of an answer: who did
+EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
 
 async def server(_: Request) -> Response:
     """GET /v2: name, version and extensions of the server."""
-    return wire.reply({"name": "trimtab", "version": __version__, "extensions": []})
+    return wire.reply({"name": "trimtab", "version": __version__, "extensions": EXTENSIONS})
 
 
 async def live(_: Request) -> Response:
@@ -67,15 +68,17 @@ async def model_ready(request: Request) -> Response:
 async def infer(request: Request) -> Response:
     """POST /v2/models/M[/versions/V]/infer: tensors in, tensors out."""
     at, body = desk(request), await request.body()
-    made, answer = await at.predict(functools.partial(_infer, request, body))
-    return wire.reply(made, headers=_told(answer))
+    answer, body, length = await at.predict(functools.partial(_infer, request, body))
+    if length is None:
+        return Response(body, media_type="application/json", headers=told(answer))
+    return Response(body, media_type="application/octet-stream", headers={**told(answer), binary.HEADER: str(length)})
 
 
 async def predict(request: Request) -> Response:
     """POST /api/models/M/predict: {"rows": [{…}]}, a bare list of rows, or one row; named answers out."""
     at, body = desk(request), await request.body()
     made, answer = await at.predict(functools.partial(_predict, request, body))
-    return wire.reply(made, headers=_told(answer))
+    return wire.reply(made, headers=told(answer))
 
 
 def engine_json(state: State) -> Json:
@@ -106,25 +109,19 @@ def _serving(state: State, place: Place) -> int | None:
     return None if lineup is None else lineup.champion.number
 
 
-def _infer(request: Request, body: bytes) -> tuple[Json, Answer]:
-    wanted = wire.decode(body, tensors.InferRequest)
-    lineup, side = _lineup(request)
-    tensors.check_outputs(wanted, tensors.output_names(lineup.champion))
-    rows = tensors.rows_of(wanted, lineup.champion.contract.features)
-    answer = desk(request).engine.answer(lineup, rows, side=side)
-    return tensors.answer_json(answer, wanted), answer
+def _infer(request: Request, body: bytes) -> tuple[Answer, bytes, int | None]:
+    wanted = binary.read(body, request.headers.get(binary.HEADER))
+    answer = ask(desk(request).engine, request.path_params["model"], _number(request),
+                 functools.partial(tensors.rows_for, wanted), request.headers.get(SIDE))
+    return answer, *binary.write(tensors.answer_json(answer, wanted), wanted)
 
 
 def _predict(request: Request, body: bytes) -> tuple[Json, Answer]:
     given = wire.decode(body, object)
-    lineup, side = _lineup(request)
-    answer = desk(request).engine.answer(lineup, _named_rows(given), side=side)
+    answer = ask(desk(request).engine, request.path_params["model"], None, lambda bundle: _named_rows(given),
+                 request.headers.get(SIDE))
     return {"schema": "trimtab.predictions/1", "model": answer.model, "version": answer.version,
             "predictions": _predictions(answer)}, answer
-
-
-def _told(answer: Answer) -> dict[str, str]:
-    return {SIDE: answer.stage}
 
 
 def _predictions(answer: Answer) -> list[Json]:
@@ -140,7 +137,7 @@ def _predictions(answer: Answer) -> list[Json]:
     return made
 
 
-def _named_rows(given: object) -> list[dict[str, object]]:
+def _named_rows(given: object) -> Rows:
     if isinstance(given, dict) and set(given) == {"rows"} and isinstance(given["rows"], list):
         given = given["rows"]
     if isinstance(given, dict):
@@ -160,23 +157,9 @@ def _bundle(request: Request) -> Bundle:
     return desk(request).engine.bundle(request.path_params["model"], _number(request))
 
 
-def _lineup(request: Request) -> tuple[Lineup, Side | None]:
-    """Who may answer, and who is asked to."""
-    return (desk(request).engine.lineup(request.path_params["model"], _number(request)),
-            read_side(request.headers.get(SIDE)))
-
-
 def _number(request: Request) -> int | None:
-    number = request.path_params.get("version")
-    return None if number is None else as_number(number)
-
-
-def as_number(text: str) -> int:
-    """A version's number from a URL: `7` or `v7`. Raises NotFound, since nothing can have another name."""
-    digits = text[1:] if text[:1] in ("v", "V") else text
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
-        raise NotFound(f"{text[:40]!r} is not a version's number; write it as 7")
-    return int(digits)
+    given = request.path_params.get("version")
+    return None if given is None else as_number(given)
 
 
 _MODEL = "/v2/models/{model}"

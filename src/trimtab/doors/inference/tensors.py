@@ -30,12 +30,12 @@ _NUMERIC = ("number", "integer", "boolean")
 
 
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One input. `data`: flat, or nested as `shape` says."""
+    """One input. `data`: flat, or nested as `shape` says; left out where it follows as bytes (see `binary`)."""
 
     name: str
     shape: list[int]
     datatype: Datatype
-    data: list[Any]
+    data: list[Any] | msgspec.UnsetType = msgspec.UNSET
     parameters: dict[str, Any] = {}
 
 
@@ -53,6 +53,12 @@ class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str | None = None
     parameters: dict[str, Any] = {}
     outputs: list[Wanted] | None = None
+
+
+def rows_for(request: InferRequest, bundle: Bundle) -> list[dict[str, object]]:
+    """The rows of a request that `bundle` can answer wholly. Raises Malformed, TooLarge."""
+    check_outputs(request, output_names(bundle))
+    return rows_of(request, bundle.contract.features)
 
 
 def rows_of(request: InferRequest, features: Sequence[Column]) -> list[dict[str, object]]:
@@ -86,7 +92,7 @@ def check_outputs(request: InferRequest, answers: Sequence[str]) -> None:
                             field="outputs")
 
 
-def answer_json(answer: Answer, request: InferRequest) -> dict[str, object]:
+def answer_json(answer: Answer, request: InferRequest) -> dict[str, Any]:
     """The response: `predict`, for classifiers `probabilities`; the ids of the predictions and the version beside."""
     asked = {wanted.name for wanted in request.outputs} if request.outputs else None
     values, probabilities = answer.prediction.values, answer.prediction.probabilities
@@ -97,7 +103,7 @@ def answer_json(answer: Answer, request: InferRequest) -> dict[str, object]:
         shares = [wire.finite(share) for share in probabilities.ravel().tolist()]
         outputs.append({"name": "probabilities", "datatype": "FP64", "shape": list(probabilities.shape),
                         "data": shares, "parameters": {"classes": list(answer.classes)}})
-    made: dict[str, object] = {"model_name": answer.model, "model_version": str(answer.version)}
+    made: dict[str, Any] = {"model_name": answer.model, "model_version": str(answer.version)}
     if request.id is not None:
         made["id"] = request.id
     told: dict[str, object] = {"prediction_ids": answer.ids, "version": answer.version,
@@ -109,11 +115,16 @@ def answer_json(answer: Answer, request: InferRequest) -> dict[str, object]:
     return made
 
 
-def metadata(bundle: Bundle, model: str, versions: Sequence[int]) -> dict[str, object]:
+def columns_of(bundle: Bundle) -> list[tuple[str, Datatype, list[int]]]:
+    """Name, datatype and shape of the tensor that each feature comes in; -1 is any number of rows."""
+    return [(column.name, _DATATYPES[column.type], [-1]) for column in bundle.contract.features]
+
+
+def metadata(bundle: Bundle, model: str, versions: Sequence[int]) -> dict[str, Any]:
     """Inputs, outputs and versions of a model, with -1 for the number of rows."""
     features = bundle.contract.features
     inputs: list[dict[str, object]] = [
-        {"name": column.name, "datatype": _DATATYPES[column.type], "shape": [-1]} for column in features]
+        {"name": name, "datatype": datatype, "shape": shape} for name, datatype, shape in columns_of(bundle)]
     if all(column.type in _NUMERIC for column in features):
         inputs = [{"name": "input", "datatype": "FP64", "shape": [-1, len(features)],
                    "parameters": {"columns": [column.name for column in features], "instead_of": "the columns below"}},
@@ -123,12 +134,11 @@ def metadata(bundle: Bundle, model: str, versions: Sequence[int]) -> dict[str, o
     if has_probabilities(bundle):
         outputs.append({"name": "probabilities", "datatype": "FP64", "shape": [-1, len(bundle.classes)],
                         "parameters": {"classes": list(bundle.classes)}})
-    made: dict[str, object] = {
+    return {
         "name": model, "versions": [str(number) for number in versions], "platform": "trimtab_sklearn",
         "inputs": inputs, "outputs": outputs,
         "parameters": {"version": bundle.number, "task": bundle.task, "digest": bundle.digest,
                        "threshold": bundle.threshold, "warning": bundle.warning}}
-    return made
 
 
 def output_names(bundle: Bundle) -> tuple[str, ...]:
@@ -179,6 +189,8 @@ def _values(tensor: Tensor) -> list[object]:
         raise Malformed(f"{name}: shape {shape[:8]} must be whole numbers from 0 on", field=name)
     if shape[0] > MAX_ROWS:
         raise TooLarge(f"{name}: {shape[0]:,} rows are over the limit of {MAX_ROWS:,} in one request; split them")
+    if tensor.data is msgspec.UNSET:
+        raise Malformed(f"{name}: missing required field data", field=name)
     flat: list[object] = tensor.data
     if flat and isinstance(flat[0], list):
         if len(shape) != 2 or len(flat) != shape[0] or not all(

@@ -20,7 +20,8 @@ from starlette.routing import Route
 from trimtab import __version__
 from trimtab.doors import wire
 from trimtab.doors.desk import Desk, Json, desk
-from trimtab.doors.inference.routes import as_number, engine_json
+from trimtab.doors.inference.asking import as_number
+from trimtab.doors.inference.routes import engine_json
 from trimtab.doors.rest.idempotency import once
 from trimtab.errors import Malformed
 from trimtab.registry.model import Alias, Version

@@ -56,11 +56,11 @@ class OneVersion:
         """Never changes."""
         return 1
 
-    def wanted(self) -> Mapping[Any, int]:
+    def wanted(self) -> Mapping[Any, Any]:
         """The one."""
-        from trimtab.serving.source import Place
+        from trimtab.serving.source import Place, Wanted
 
-        return {Place("linear", "production"): 1}
+        return {Place("linear", "production"): Wanted(1)}
 
     def load(self, model: str, number: int) -> Any:
         """It is made already."""
@@ -85,8 +85,9 @@ def engine(made: Any, record: Any = None) -> Any:
 def asking(engine: Any, row: dict[str, float]) -> Callable[[], None]:
     """One POST of the row through every route and the guard."""
     from trimtab.doors import server
+    from trimtab.doors.desk import Desk
 
-    app: Any = server.build_app(SimpleNamespace(), engine)  # type: ignore[arg-type]
+    app: Any = server.build_app(Desk(SimpleNamespace(), engine))  # type: ignore[arg-type]
     body = json.dumps({"rows": [row]}).encode()
     scope = {"type": "http", "method": "POST", "path": "/api/models/linear/predict", "raw_path": b"", "scheme": "http",
              "query_string": b"", "http_version": "1.1", "root_path": "", "client": ("127.0.0.1", 1),

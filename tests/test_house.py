@@ -25,6 +25,7 @@ MIGRATIONS = ROOT / "src" / "trimtab" / "store" / "migrations"
 OUTERMOST = frozenset({
     "src/trimtab/doors/cli/main.py: main",
     "src/trimtab/doors/guard.py: __call__",
+    "src/trimtab/doors/inference/grpc_door.py: call",
     "src/trimtab/doors/inference/lane.py: take",
     "src/trimtab/pipeline/custom.py: _import",
     "src/trimtab/pipeline/custom.py: call",
@@ -32,8 +33,11 @@ OUTERMOST = frozenset({
     "src/trimtab/pipeline/fitting.py: fitted",
     "src/trimtab/registry/bundle.py: _transformed",
     "src/trimtab/registry/version_code.py: function",
+    "src/trimtab/serving/answering.py: _guarded",
     "src/trimtab/serving/engine.py: _watch",
-    "src/trimtab/serving/engine.py: warm",
+    "src/trimtab/serving/recording.py: computed",
+    "src/trimtab/serving/shadow.py: _run",
+    "src/trimtab/serving/warming.py: warm",
     "src/trimtab/testing/database_exam.py: write",
 })
 

@@ -56,11 +56,11 @@ class OneVersion:
         """Never changes."""
         return 1
 
-    def wanted(self) -> Mapping[Any, int]:
+    def wanted(self) -> Mapping[Any, Any]:
         """The one."""
-        from trimtab.serving.source import Place
+        from trimtab.serving.source import Place, Wanted
 
-        return {Place("linear", "production"): 1}
+        return {Place("linear", "production"): Wanted(1)}
 
     def load(self, model: str, number: int) -> Any:
         """It is made already."""

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trimtab.clock import Clock, SystemClock
-from trimtab.config import quote
+from trimtab.config import parse_notify, quote
 from trimtab.errors import ConfigInvalid, NotFound, StoreUnreachable
 from trimtab.ids import Ids
 from trimtab.keys import Keyring
+from trimtab.sections import Notify
 from trimtab.store import migrate
 from trimtab.store.blobs_local import LocalBlobs
 from trimtab.store.db import Database
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from trimtab.data.versions import Datasets
+    from trimtab.loop.notices import Notices
     from trimtab.monitor.alerts import Alerts
     from trimtab.monitor.monitor import Monitor
     from trimtab.registry.aliases import Aliases
     from trimtab.registry.versions import Versions
     from trimtab.serving.rollout import Rollouts
+    from trimtab.serving.stages import Stages
     from trimtab.tracking.runs import Runs
     from trimtab.traffic.labels import Labels
     from trimtab.traffic.query import Traffic
@@ -95,7 +98,7 @@ class Workspace:
         """
         if not create and not folder.is_dir():
             raise NotFound(f"there is no workspace at {folder.name}/; make one with trimtab init data.csv")
-        url = database or os.environ.get("TRIMTAB_DATABASE") or _database_url(folder)
+        url = database or os.environ.get("TRIMTAB_DATABASE") or _settings(folder)[0]
         if not create and url is None and not (folder / "trimtab.db").is_file():
             raise NotFound(f"{folder.name}/ holds no workspace yet; make one with trimtab init data.csv")
         if create:
@@ -145,11 +148,30 @@ class Workspace:
                         move_champion=self._move_champion)
 
     @cached_property
+    def stages(self) -> Stages:
+        """What is tried beside what is live."""
+        from trimtab.serving.stages import Stages
+
+        return Stages(self.db, self.journal, self.clock, get=self.versions.get, verify=self.versions.verify)
+
+    @cached_property
     def alerts(self) -> Alerts:
         """What needs a person's eye."""
         from trimtab.monitor.alerts import Alerts
 
-        return Alerts(self.db, self.journal, self.clock, self.ids)
+        return Alerts(self.db, self.journal, self.clock, self.ids, tell=self.notices.put_in)
+
+    @cached_property
+    def notices(self) -> Notices:
+        """What people are to be told."""
+        from trimtab.loop.notices import Notices
+
+        return Notices(self.db, self.clock)
+
+    @property
+    def notify(self) -> Notify:
+        """Who is told of all its models, as workspace.toml says now. Raises ConfigInvalid."""
+        return _settings(self.folder)[1]
 
     @cached_property
     def monitor(self) -> Monitor:
@@ -166,11 +188,13 @@ class Workspace:
 
     def asked(self, model: str, *, since: datetime | None = None, until: datetime | None = None,
               version: int | None = None) -> pl.DataFrame:
-        """The traffic of a model as monitoring reads it: with the labels that are known by now."""
+        """The traffic of a model as monitoring reads it: with the labels that are known by now; of a version all that
+        it computed, also where another one answered."""
         from trimtab.traffic.query import with_labels
+        from trimtab.traffic.segments import FAILED
 
-        return with_labels(self.traffic.frame(model=model, since=since, until=until, version=version), self.labels,
-                           model)
+        found = self.traffic.frame(model=model, since=since, until=until, version=version, shadows=version is not None)
+        return with_labels(found.filter(found["verdict"] != FAILED), self.labels, model)
 
     @cached_property
     def labels(self) -> Labels:
@@ -211,18 +235,19 @@ class Workspace:
                                     why="made", body={"format": "trimtab.workspace/1"})
 
 
-def _database_url(folder: Path) -> str | None:
+def _settings(folder: Path) -> tuple[str | None, Notify]:
     path = folder / SETTINGS
     if not path.is_file():
-        return None
+        return None, Notify()
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise ConfigInvalid(f"{SETTINGS} of the workspace is not valid TOML: {problem}") from None
-    url = settings.get("database")
-    if not isinstance(url, str) or len(settings) != 1:
-        raise ConfigInvalid(f"{SETTINGS} of the workspace holds one line: database = \"postgresql://…\"")
-    return url
+    url, notify = settings.pop("database", None), settings.pop("notify", {})
+    if settings or not isinstance(url, str | None):
+        raise ConfigInvalid(f"{SETTINGS} of the workspace holds database = \"postgresql://…\", [notify], and nothing "
+                            "else")
+    return url, parse_notify(notify, SETTINGS)
 
 
 def _make_folder(folder: Path, database: str | None) -> None:

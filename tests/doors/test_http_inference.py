@@ -30,7 +30,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     ws.rollouts.deploy("信用", 1, by="ada")
     engine = server.make_engine(ws)
     engine.start()
-    with Client(server.build_app(ws, engine), base_url="http://localhost:8000") as made:
+    with Client(server.build_app(Desk(ws, engine)), base_url="http://localhost:8000") as made:
         yield made
     engine.stop()
 
@@ -178,10 +178,11 @@ def test_health_says_what_is_live_and_whether_the_store_is_reached(tmp_path: Pat
     path.chmod(0o600)
     path.write_bytes(b"damaged")
     engine.refresh()
-    with Client(server.build_app(ws, engine), base_url="http://127.0.0.1") as client:
+    with Client(server.build_app(Desk(ws, engine)), base_url="http://127.0.0.1") as client:
         told = client.get("/v2/health").json()
         assert told["store"] == "reached"
-        assert told["endpoints"] == [{"model": "risk", "endpoint": "production", "version": 1, "warning": ""}]
+        assert told["endpoints"] == [{"model": "risk", "endpoint": "production", "version": 1, "warning": "",
+                                          "beside": None, "fallback": None}]
         (failed,) = told["failed"]
         assert (failed["version"], failed["serving"]) == (2, 1)
         assert "risk@v2" in failed["reason"]

@@ -11,6 +11,7 @@ import serving_scenes as scenes
 from asgi_client import Client
 
 from trimtab.doors import guard, server
+from trimtab.doors.desk import Desk
 
 JSON = {"content-type": "application/json"}
 INFER, ROWS, DEPLOY = "/v2/models/risk/infer", "/api/models/risk/predict", "/api/models/risk/deploy"
@@ -25,7 +26,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     ws.rollouts.deploy("credit", 1, by="ada")
     engine = server.make_engine(ws)
     engine.start()
-    with Client(server.build_app(ws, engine), base_url="http://localhost") as made:
+    with Client(server.build_app(Desk(ws, engine)), base_url="http://localhost") as made:
         yield made
     engine.stop()
 

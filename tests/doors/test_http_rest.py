@@ -13,6 +13,7 @@ from asgi_client import Client
 
 from trimtab import clock
 from trimtab.doors import server
+from trimtab.doors.desk import Desk
 from trimtab.doors.rest import idempotency
 from trimtab.errors import Busy, Conflict
 from trimtab.store.schema import idempotency as keys
@@ -31,7 +32,7 @@ def ws(tmp_path: Path) -> Workspace:
 def client(ws: Workspace) -> Iterator[Client]:
     engine = server.make_engine(ws)
     engine.start()
-    with Client(server.build_app(ws, engine), base_url="http://localhost") as made:
+    with Client(server.build_app(Desk(ws, engine)), base_url="http://localhost") as made:
         yield made
     engine.stop()
 
@@ -160,7 +161,7 @@ def test_a_key_survives_the_server_and_holds_for_every_server(client: Client, ws
     again = Workspace.open(ws.folder, actor="ada")
     engine = server.make_engine(again)
     engine.refresh()
-    with Client(server.build_app(again, engine)) as other:
+    with Client(server.build_app(Desk(again, engine))) as other:
         assert change(other, "deploy", {"version": 1}, key="k-2")[1]["changed"] is True       # the first answer
     assert len(again.rollouts.history("risk")) == 1
 

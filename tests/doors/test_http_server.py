@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import pwd
-import shutil
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,91 +14,17 @@ from typing import Any
 import httpx
 import pytest
 import serving_scenes as scenes
+from running import Running, open_folder
 
 from trimtab.doors import server
 from trimtab.errors import Conflict, Forbidden
 from trimtab.workspace import Workspace
 
-# Where the tests run as root, the interpreter may lie where nobody else can read: so everything that a server needs is
-# imported first, by serving one prediction, and the privileges are given up for good before anything listens.
-PROGRAM = """
-import os, sys
-from pathlib import Path
-from trimtab.doors import server
-from trimtab.workspace import Workspace
-
-folder, uid, gid = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-if uid:
-    import uvicorn
-    with Workspace.open(folder, actor="ada") as workspace:
-        engine = server.make_engine(workspace)
-        engine.start()
-        config = uvicorn.Config(server.build_app(workspace, engine), log_config=None, ws="none")
-        config.load()
-        config.get_loop_factory()
-        engine.infer("risk", [{"rate": 0.0}])
-        workspace.rollouts.promote("risk", 2, by="ada", dry_run=True)
-        workspace.keyring.sign(b"")
-        engine.stop()
-    for path in [folder, *folder.rglob("*")]:
-        os.chown(path, uid, gid)
-    os.setgroups([])
-    os.setgid(gid)
-    os.setuid(uid)
-    assert os.getuid() == uid and not os.access("/root", os.R_OK)
-with Workspace.open(Path(sys.argv[1]), actor="ada") as workspace:
-    server.serve(workspace, "127.0.0.1", 0,
-                 on_ready=lambda url: print("Serving on " + url, file=sys.stderr, flush=True))
-"""
-
-
-class Running:
-    """A server in a process of its own, as an unprivileged user where the tests run as root."""
-
-    def __init__(self, folder: Path) -> None:
-        who = pwd.getpwnam("nobody") if os.getuid() == 0 else None
-        ids = [str(who.pw_uid), str(who.pw_gid)] if who else ["0", "0"]
-        self.process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder / "ws"), *ids], text=True,
-                                        cwd=folder, stderr=subprocess.PIPE, env={**os.environ, "HOME": str(folder)})
-        self.said: list[str] = []
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said.append(line)
-            if line.startswith("Serving on "):
-                self.url = line.removeprefix("Serving on ").strip()
-                break
-        else:
-            raise AssertionError("the server did not start: " + "".join(self.said)[-2000:])
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        self.said.extend(self.process.stderr)
-
-    def end(self) -> int:
-        """SIGTERM; the exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=40)
-        self._reader.join(timeout=5)
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-        return code
-
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that an unprivileged user can reach, which pytest's own is not."""
-    if os.getuid() == 0:
-        try:
-            pwd.getpwnam("nobody")
-        except KeyError:
-            pytest.skip("the running server was NOT TESTED: we are root and there is no user nobody to run it as")
-    made = Path(tempfile.mkdtemp(prefix="trimtab-serve-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
+    with open_folder() as made:
+        yield made
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from trimtab.errors import Busy, CheckFailed, NotFound, StoreUnreachable, Untrus
 from trimtab.ids import Ids
 from trimtab.registry.bundle import Bundle
 from trimtab.serving.engine import Engine
-from trimtab.serving.source import Place, RolloutSource
+from trimtab.serving.source import Place, RolloutSource, Wanted
 from trimtab.workspace import Workspace
 
 ROW = [{"rate": 1.0}]
@@ -31,7 +31,7 @@ def engines() -> Iterator[Callable[..., Engine]]:
     made: list[Engine] = []
 
     def make(ws: Workspace, **more: object) -> Engine:
-        engine = Engine(RolloutSource(ws.rollouts, ws.versions), now=ws.clock, ids=ws.ids, poll_s=0.02,
+        engine = Engine(RolloutSource(ws.rollouts, ws.stages, ws.versions), now=ws.clock, ids=ws.ids, poll_s=0.02,
                         **more)                    # type: ignore[arg-type]
         made.append(engine)
         engine.start()
@@ -127,7 +127,7 @@ class Faulty:
         self._check()
         return self.inner.revision()
 
-    def wanted(self) -> Mapping[Place, int]:
+    def wanted(self) -> Mapping[Place, Wanted]:
         self._check()
         return self.inner.wanted()
 
@@ -147,7 +147,7 @@ def faulty(ws: Workspace) -> Iterator[tuple[Faulty, Engine]]:
     scenes.constant(ws, 1.0)
     scenes.constant(ws, 2.0)
     ws.rollouts.deploy("risk", 1, by="ada")
-    source = Faulty(RolloutSource(ws.rollouts, ws.versions))
+    source = Faulty(RolloutSource(ws.rollouts, ws.stages, ws.versions))
     engine = Engine(source, now=FixedClock(), ids=Ids(), poll_s=0.02)
     engine.start()
     yield source, engine
@@ -162,7 +162,7 @@ def test_a_version_that_can_not_be_loaded_leaves_the_old_one_live(
     source.broken.add(2)
     ws.rollouts.promote("risk", 2, by="ada")
     until(lambda: bool(engine.state.failures))
-    failure = engine.state.failures[Place("risk", "production")]
+    failure = engine.state.failures[Place("risk", "production"), 2]
     assert (failure.version, failure.reason) == (2, "the model file is cut off or damaged")
     assert engine.infer("risk", ROW).version == 1
     assert engine.state.ready
@@ -191,7 +191,7 @@ def test_a_model_that_never_loaded_is_busy_and_says_why(ws: Workspace) -> None:
     """503 with the reason, not 404: it should be there."""
     scenes.constant(ws, 1.0)
     ws.rollouts.deploy("risk", 1, by="ada")
-    source = Faulty(RolloutSource(ws.rollouts, ws.versions))
+    source = Faulty(RolloutSource(ws.rollouts, ws.stages, ws.versions))
     source.broken.add(1)
     engine = Engine(source, now=FixedClock(), ids=Ids())
     engine.refresh()

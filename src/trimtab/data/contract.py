@@ -50,6 +50,11 @@ class Contract:
         return tuple(column for column in self.columns if column.role == "feature")
 
     @cached_property
+    def id_column(self) -> str | None:
+        """The column whose value, as text, labels may be joined by; None where rows have none."""
+        return next((column.name for column in self.columns if column.role == "id"), None)
+
+    @cached_property
     def target(self) -> Column:
         """The column to predict. Raises LookupError where the contract has none."""
         for column in self.columns:
@@ -58,10 +63,9 @@ class Contract:
         raise LookupError("the contract names no target column")
 
     @cached_property
-    def kept(self) -> tuple[Mapping[str, None], str | None]:
-        """What the flight recorder keeps of a row: the names of the features, and of the id column if there is one."""
-        return (dict.fromkeys(column.name for column in self.features),
-                next((column.name for column in self.columns if column.role == "id"), None))
+    def feature_names(self) -> Mapping[str, None]:
+        """The names of the features, in order; its keys compare at once with those of a row."""
+        return dict.fromkeys(column.name for column in self.features)
 
     @cached_property
     def digest(self) -> Digest:

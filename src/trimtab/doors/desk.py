@@ -14,7 +14,6 @@ from starlette.requests import Request
 
 from trimtab.errors import Busy
 from trimtab.serving.engine import Engine
-from trimtab.serving.metrics import Metrics
 
 if TYPE_CHECKING:
     from trimtab.workspace import Workspace
@@ -27,11 +26,11 @@ T = TypeVar("T")
 
 
 class Desk:
-    """Shared by the routes of one application."""
+    """Shared by the routes of one application. default: the model that is asked where a protocol names none."""
 
-    def __init__(self, workspace: Workspace, engine: Engine, metrics: Metrics | None = None, *, threads: int = THREADS,
-                 max_waiting: int = MAX_WAITING) -> None:
-        self.workspace, self.engine, self.metrics = workspace, engine, metrics or Metrics()
+    def __init__(self, workspace: Workspace, engine: Engine, *, threads: int = THREADS,
+                 max_waiting: int = MAX_WAITING, default: str = "") -> None:
+        self.workspace, self.engine, self.default = workspace, engine, default
         self._threads, self._max_waiting = threads, max_waiting
         self._limiter: anyio.CapacityLimiter | None = None     # belongs to the loop that runs
 

@@ -26,7 +26,14 @@ MAX_INFER_BYTES = 16 << 20
 BODY_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_S = 60.0
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_INFER = re.compile(r"/(infer|predict)$")
+_INFER = re.compile(r"/(?:infer|predict)$|:(?:predict|classify|regress)$|^/invocations(?:/|$)")
+_JSON = ("application/json",)
+# Clients of these protocols send other kinds of body too, or do not say which: JSON and CSV to MLflow, tensors after
+# JSON to /v2, anything to TensorFlow Serving. A page can't use that: its browser says that a page asked (see _admit).
+_KINDS = ((re.compile(r"^/invocations(?:/|$)"), (*_JSON, "text/csv")),
+          (re.compile(r"^/v2/models/.*/infer$"), (*_JSON, "application/octet-stream")),
+          (re.compile(r"^/v1/models/.*:"), (*_JSON, "", "application/x-www-form-urlencoded")))
+_MAY_BE_EMPTY = re.compile(r"^/v2/repository/")
 _LOCAL = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 MARKS = [(b"x-content-type-options", b"nosniff"),
           (b"content-security-policy",
@@ -112,8 +119,9 @@ class Guard:
             raise Refused(408, Malformed(f"the body did not arrive within {self._body_timeout_s:.0f} s")) from None
         if size and scope["method"] in SAFE:
             raise Refused(400, Malformed(f"{scope['method']} takes no body"))
-        if (size or scope["method"] in ("POST", "PUT", "PATCH")) and scope["method"] not in SAFE:
-            _need_json(scope)
+        if scope["method"] not in SAFE and (size or (scope["method"] in ("POST", "PUT", "PATCH") and not
+                                                     _MAY_BE_EMPTY.match(scope["path"]))):
+            _need_kind(scope)
         return b"".join(parts)
 
 
@@ -124,8 +132,13 @@ def log(event: str, fields: Mapping[str, object]) -> None:
 
 
 def protocol_of(path: str) -> str:
-    """Whose shape errors have: the inference protocol's under /v2, else ours."""
-    return "v2" if path == "/v2" or path.startswith("/v2/") else ""
+    """Whose shape errors have: the one that is spoken under "v2", "v1" and at /invocations ("mlflow"), else ours ("").
+
+    >>> protocol_of("/v2/models/risk"), protocol_of("/v1/models/risk:predict"), protocol_of("/invocations")
+    ('v2', 'v1', 'mlflow')
+    """
+    first = path.split("/", 2)[1:2]
+    return {"v1": "v1", "v2": "v2", "invocations": "mlflow", "ping": "mlflow"}.get(first[0] if first else "", "")
 
 
 def is_local(host: bytes) -> bool:
@@ -158,11 +171,13 @@ def _same(origin: str, host: str) -> bool:
     return parts.scheme == "http" and parts.netloc.lower() == host.lower() and not parts.path
 
 
-def _need_json(scope: Scope) -> None:
+def _need_kind(scope: Scope) -> None:
+    allowed = next((kinds for pattern, kinds in _KINDS if pattern.search(scope["path"])), _JSON)
     kind = (_header(scope, b"content-type") or "").lower()
     media, _, parameter = kind.partition(";")
-    if media.strip() != "application/json" or parameter.strip() not in ("", "charset=utf-8", 'charset="utf-8"'):
-        raise Refused(415, Malformed(f"send the body as JSON in UTF-8 (Content-Type: application/json), not as "
+    if media.strip() not in allowed or parameter.strip() not in ("", "charset=utf-8", 'charset="utf-8"'):
+        also = "".join(f", or {other}" for other in allowed[1:] if other in ("text/csv", "application/octet-stream"))
+        raise Refused(415, Malformed(f"send the body as JSON in UTF-8 (Content-Type: application/json){also}, not as "
                                      f"{kind[:60] or 'nothing'}"))
     packed = (_header(scope, b"content-encoding") or "identity").lower()
     if packed != "identity":

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -30,16 +30,17 @@ from starlette.types import Receive, Scope, Send
 from trimtab.doors import guard, wire
 from trimtab.doors.desk import DESK, Desk
 from trimtab.doors.inference.lane import Lane
-from trimtab.doors.inference.routes import ROUTES as INFERENCE
-from trimtab.doors.rest.routes import ROUTES as REST
-from trimtab.errors import Conflict, Forbidden, Malformed, NotFound, TrimtabError, UsageError
-from trimtab.serving.engine import Engine, Recorder
-from trimtab.serving.metrics import Metrics
+from trimtab.doors.routes import ROUTES
+from trimtab.errors import Conflict, Forbidden, Malformed, NotFound, TooLarge, TrimtabError, UsageError
+from trimtab.serving.answering import Recorder
+from trimtab.serving.engine import Engine
+from trimtab.serving.fallbacks import Fallbacks
 from trimtab.serving.pulse import Pulse
 from trimtab.serving.source import RolloutSource
 from trimtab.traffic.log import Durability, TrafficLog
 
 if TYPE_CHECKING:
+    from trimtab.doors.inference.grpc_door import GrpcDoor
     from trimtab.workspace import Workspace
 
 DRAIN_S = 30
@@ -47,13 +48,9 @@ KEEP_ALIVE_S = 30
 _LINGER_S, _TICK_S, _QUIET_TICKS = 3.0, 0.05, 6
 
 
-def build_app(workspace: Workspace, engine: Engine) -> guard.Guard:
-    """The application over a started engine: every route, behind the guard."""
-    return _app(Desk(workspace, engine))
-
-
-def _app(desk: Desk) -> guard.Guard:
-    router = Router([*INFERENCE, *REST], redirect_slashes=False)
+def build_app(desk: Desk) -> guard.Guard:
+    """The application over the desk of a started engine: every route, behind the guard."""
+    router = Router(ROUTES, redirect_slashes=False)
     routes = ExceptionMiddleware(router, handlers={TrimtabError: _told, HTTPException: _no_route})
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,42 +59,48 @@ def _app(desk: Desk) -> guard.Guard:
     return guard.Guard(app)
 
 
-def make_engine(workspace: Workspace, record: Recorder | None = None, metrics: Metrics | None = None) -> Engine:
-    """An engine over the workspace's rollouts, not started. record: told each answer before it goes out; metrics: where
-    versions that take over are counted."""
-    def log(event: str, fields: Mapping[str, object]) -> None:
-        if metrics is not None and event == "serving.live" and fields["replaces"] is not None:
-            metrics.swapped(str(fields["model"]), str(fields["endpoint"]))
-        guard.log(event, fields)
-
-    return Engine(RolloutSource(workspace.rollouts, workspace.versions), now=workspace.clock, ids=workspace.ids,
-                  log=log, record=record)
+def make_engine(workspace: Workspace, record: Recorder | None = None) -> Engine:
+    """An engine over the workspace's rollouts, not started. record: told each answer before it goes out."""
+    source = RolloutSource(workspace.rollouts, workspace.stages, workspace.versions)
+    fallbacks = Fallbacks(workspace.versions, workspace.datasets, workspace.traffic, workspace.clock)
+    return Engine(source, now=workspace.clock, ids=workspace.ids, log=guard.log, record=record, fallback=fallbacks.of)
 
 
 def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durability: Durability = "fast",
+          default: str = "", grpc_port: int | None = None,
           on_ready: Callable[[str], object] = lambda url: None) -> None:
     """Serve until SIGTERM or SIGINT; in-flight requests are answered. Port 0 picks a free one.
 
     Each answer is recorded in the workspace's traffic/ before it goes out (durability: see `traffic.log`).
 
-    on_ready: called with the URL when connections are taken. Raises Forbidden (an address that others could reach),
-    Conflict (the port is taken), UsageError (no such address).
+    default: the model of requests that name none; grpc_port: where gRPC is spoken too, if anywhere. on_ready: called
+    with the URL, and gRPC's after it, when connections are taken. Raises Forbidden (an address that others could
+    reach), Conflict (a port is taken), UsageError (no such address), MissingExtra (gRPC without grpcio).
     """
     listening = _listen(host, port)
     closer = Closer(workspace.folder / "traffic")
     recorder = TrafficLog(workspace.folder / "traffic", writer=workspace.ids.short("w"), now=workspace.clock,
                           durability=durability, on_finished=closer.wake)
-    metrics = Metrics()
-    engine = make_engine(workspace, recorder.append, metrics)
-    pulse = Pulse(metrics, workspace.folder / "serving", writer=workspace.ids.short("w"), now=workspace.clock)
+    engine = make_engine(workspace, recorder.append)
+    pulse = Pulse(engine.metrics, workspace.folder / "serving", writer=workspace.ids.short("w"), now=workspace.clock)
+    desk = Desk(workspace, engine, default=default)
+    calls: GrpcDoor | None = None
     try:
+        if grpc_port is not None:
+            from trimtab.doors.inference import grpc_door
+
+            calls = grpc_door.GrpcDoor(desk)
         engine.start()
         address, bound = listening.getsockname()[:2]
         url = f"http://[{address}]:{bound}" if listening.family == socket.AF_INET6 else f"http://{address}:{bound}"
+        if calls is not None and grpc_port is not None:
+            url += f" and grpc://{calls.start(address, grpc_port)}"
         closer.start()
         pulse.start()
-        run(Desk(workspace, engine, metrics), recorder, listening, on_ready=lambda: on_ready(url))
+        run(desk, recorder, listening, on_ready=lambda: on_ready(url))
     finally:
+        if calls is not None:
+            calls.stop(DRAIN_S)
         engine.stop()
         recorder.close()
         closer.stop()
@@ -107,7 +110,7 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durab
 
 def run(desk: Desk, log: TrafficLog | None, listening: socket.socket, *, on_ready: Callable[[], object]) -> None:
     """Answer on a listening socket until a signal says to end. log: where the desk's engine records."""
-    app = _app(desk)
+    app = build_app(desk)
     lane = Lane(desk, app, log)
     config = uvicorn.Config(app, http=lane.connection, log_config=None, access_log=False, lifespan="off",  # type: ignore[arg-type]
                             server_header=False, proxy_headers=False, ws="none", timeout_keep_alive=KEEP_ALIVE_S,
@@ -238,6 +241,8 @@ async def _told(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, TrimtabError)
     if problem.answer.http == 500:
         raise problem
+    if isinstance(problem, Malformed | TooLarge) and "model" in request.path_params:
+        request.scope[DESK].engine.metrics.refused(request.path_params["model"], problem.code)
     return wire.told(problem, protocol=guard.protocol_of(request.url.path))
 
 

@@ -33,19 +33,14 @@ def decode(body: bytes, kind: type[T], *, keys: Callable[[T], int] | None = None
     keys: at least how many keys the value must have had. Where the body has as many colons, none of them was sent
     twice, and the second look that a key sent twice needs is spared.
     """
-    if not body.strip():
-        raise Malformed("the body is empty; send a JSON object (Content-Type: application/json)")
-    _check_depth(body)
-    small = len(body) <= DUPLICATES_BELOW_BYTES
-    if small and keys is None:
-        _check_keys(body)
+    check(body, keys=keys is None)
     try:
         made: T = _decoder(cast(Any, kind)).decode(body)
-        if keys is not None and small and body.count(b":") != keys(made):
+        if keys is not None and body.count(b":") != keys(made):
             _check_keys(body)
         return made
     except msgspec.ValidationError as wrong:
-        if keys is not None and small:
+        if keys is not None:
             _check_keys(body)
         raise _malformed(str(wrong)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
@@ -56,6 +51,24 @@ def decode(body: bytes, kind: type[T], *, keys: Callable[[T], int] | None = None
 @cache
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
+
+
+def check(body: bytes, *, keys: bool = True) -> None:
+    """Raises Malformed where the body is empty or a key comes twice (unless not `keys`), TooLarge where it nests too
+    deep."""
+    if not body.strip():
+        raise Malformed("the body is empty; send a JSON object (Content-Type: application/json)")
+    _check_depth(body)
+    if keys:
+        _check_keys(body)
+
+
+def convert(given: object, kind: type[T]) -> T:
+    """What a JSON text holds as a value of `kind`. Raises Malformed naming the field."""
+    try:
+        return msgspec.convert(given, type=kind)
+    except msgspec.ValidationError as wrong:
+        raise _malformed(str(wrong)) from None
 
 
 def reply(value: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -70,18 +83,20 @@ def encode(value: object) -> bytes:
 
 
 def told(problem: TrimtabError, *, protocol: str = "") -> Response:
-    """An error as its door says it: `{"error": text}` in the inference protocol ("v2"), else our own shape.
+    """An error as its door says it: `{"error": text}` ("v1", "v2"), `{"error_code", "message"}` ("mlflow"), or ours.
 
-    A contract violation brings its "violations" in both. 503 carries Retry-After.
+    A contract violation brings its "violations" in all of them. 503 carries Retry-After.
     """
     status = problem.answer.http
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
-    if protocol == "v2":
-        body: dict[str, object] = {"error": str(problem)}
-        if "violations" in problem.details:
-            body["violations"] = problem.details["violations"]
-        return reply(body, status, headers)
-    return reply(problem.to_json(), status, headers)
+    if not protocol:
+        return reply(problem.to_json(), status, headers)
+    body: dict[str, object] = {"error": str(problem)}
+    if protocol == "mlflow":
+        body = {"error_code": problem.answer.mlflow, "message": str(problem)}
+    if "violations" in problem.details:
+        body["violations"] = problem.details["violations"]
+    return reply(body, status, headers)
 
 
 def finite(value: float) -> float | None:
@@ -122,6 +137,8 @@ def _check_depth(body: bytes) -> None:
 
 
 def _check_keys(body: bytes) -> None:
+    if len(body) > DUPLICATES_BELOW_BYTES:
+        return
     try:
         json.loads(body, object_pairs_hook=_once)
     except _Twice as twice:

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trimtab import config
 from trimtab.canon import Digest
 from trimtab.config import Monitor as Settings
 from trimtab.data import contract_toml
 from trimtab.data.contract import Contract
-from trimtab.errors import CheckFailed, ConfigInvalid
+from trimtab.errors import CheckFailed
 from trimtab.monitor.bets import design_effect
 from trimtab.monitor.harm import Risk
 from trimtab.monitor.windows import PREDICTION, Sketch, longest_run, numbers
+from trimtab.registry.ingredients import config_of
 from trimtab.registry.scored import LEAST_ROWS, Scored, stored
 from trimtab.sketch.column import CategorySketch, NumericSketch
 
@@ -99,14 +98,8 @@ def baseline_of(versions: Versions, datasets: Datasets, version: Version) -> Bas
 
 def settings_of(versions: Versions, version: Version) -> Settings:
     """`[monitor]` as it stood in the configuration that the version was made from; the defaults where it has none."""
-    files = versions.ingredient(version, "config").get("files")
-    text = files.get("trimtab.toml") if isinstance(files, dict) else None
-    if not isinstance(text, str):
-        return Settings()
-    try:
-        return config.parse(text, root=Path()).monitor
-    except ConfigInvalid:                      # written for another trimtab; what it said of monitoring can't be told
-        return Settings()
+    made_with = config_of(versions, version)
+    return Settings() if made_with is None else made_with.monitor
 
 
 def longest_runs(frame: pl.DataFrame, contract: Contract, columns: Mapping[str, Sketch]) -> dict[str, int]:

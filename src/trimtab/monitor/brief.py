@@ -1,4 +1,4 @@
-"""What does monitoring know of an endpoint, at a glance?  For `trimtab status`: no traffic is read, nothing heavy loaded.
+"""What does monitoring know of an endpoint, at a glance?  For `trimtab status`: reads no traffic, loads nothing heavy.
 
 Drift is that of the newest window; the labelled share is of the rows in windows; the lag is the median of the newest
 labels that name their prediction, whose id tells when it was made.

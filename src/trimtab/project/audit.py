@@ -83,6 +83,10 @@ def _check_state(workspace: Workspace) -> None:
     live = {(row.model, row.endpoint): row.version for row in workspace.rollouts.all_live()}
     told = {(row.model, row.subject): int(str(row.body["to"])) for row in rows if row.kind.startswith("rollout.")}
     _compare("endpoint", live, told)
+    beside = {(one.model, one.endpoint): one.version for one in workspace.stages.all_open()}
+    tried = {(row.model, row.subject): 0 if row.kind == "trial.stop" else int(str(row.body["version"]))
+             for row in rows if row.kind.startswith("trial.")}
+    _compare("trial at", beside, {key: number for key, number in tried.items() if number})
 
 
 def _compare(what: str, table: dict[tuple[str, str], int], told: dict[tuple[str, str], int]) -> None:

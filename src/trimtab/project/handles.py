@@ -7,11 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from trimtab.canon import Digest
+from trimtab.errors import Conflict
 from trimtab.registry.bundle import Bundle, Prediction, load_bundle
 from trimtab.registry.model import Version
 from trimtab.workspace import Workspace
 
 if TYPE_CHECKING:
+    from trimtab.project.trying import Tried
     from trimtab.registry.difference import Difference
     from trimtab.serving.rollout import Change
 
@@ -59,6 +61,28 @@ class ModelVersion:
         """Make it live. Raises CheckFailed (gates), Conflict, DigestMismatch, SignatureInvalid."""
         return self.workspace.rollouts.deploy(self.model, self.number, by=self.workspace.actor, why=why,
                                               endpoint=endpoint, dry_run=dry_run)
+
+    def shadow(self, *, why: str = "", endpoint: str = "production", dry_run: bool = False) -> Tried:
+        """Let it compute beside the champion and answer nobody. Raises as `canary`."""
+        return self.canary(0.0, why=why, endpoint=endpoint, dry_run=dry_run)
+
+    def canary(self, share: float, *, why: str = "", endpoint: str = "production", dry_run: bool = False) -> Tried:
+        """Let it compute beside the champion and answer a share of the traffic, below 1. Raises as `deploy`, and
+        Conflict where another version is tried already, or nothing but itself serves."""
+        from trimtab.project.trying import try_beside
+
+        return try_beside(self.workspace, self.model, self.number, share=share, why=why, endpoint=endpoint,
+                          dry_run=dry_run)
+
+    def stop_trial(self, *, why: str = "", endpoint: str = "production") -> Tried:
+        """Let the champion answer alone again; Conflict where it is another version that is tried."""
+        from trimtab.project.trying import end
+
+        found = self.workspace.stages.current(self.model, endpoint)
+        if found is not None and found.version != self.number:
+            raise Conflict(f"it is v{found.version} that is tried beside v{found.champion}, not v{self.number}",
+                           model=self.model)
+        return end(self.workspace, self.model, why=why, endpoint=endpoint)
 
     def predict(self, rows: Any) -> Prediction:
         """Answers for one row or several; each is checked against the contract of this version.

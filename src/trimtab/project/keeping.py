@@ -26,8 +26,8 @@ from trimtab.store.blobs_local import LocalBlobs
 from trimtab.store.db import Database
 from trimtab.workspace import SETTINGS, Workspace
 
-_MEMBER = re.compile(r"trimtab\.db|keys/(?:signing\.pem|[0-9a-f]{16}\.pub)|objects/[0-9a-f]{2}/[0-9a-f]{62}"
-                     r"|traffic/w-[0-9a-z]{8}/\d{6}\.(?:log|parquet)")
+_MEMBER = re.compile(r"trimtab\.db|keys/(?:signing\.pem|[a-z]+\.secret|[0-9a-f]{16}\.pub)"
+                     r"|objects/[0-9a-f]{2}/[0-9a-f]{62}|traffic/w-[0-9a-z]{8}/\d{6}\.(?:log|parquet)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,6 +77,10 @@ def _told(row: Entry, digests: dict[tuple[str, int], str]) -> LogEntry:
     elif row.kind in _ROLLOUTS:
         number, before, endpoint = _number(body["to"]), body.get("from"), row.subject
         what = f"{_ROLLOUTS[row.kind]} v{number} at {endpoint}" + (f", was v{before}" if before is not None else "")
+    elif row.kind.startswith("trial."):
+        number, endpoint = _number(body["version"]), row.subject
+        how = "in shadow" if row.kind == "trial.shadow" else f"for {float(str(body['share'])) * 100:.4g}%"
+        what = f"v{number} {'ended' if row.kind == 'trial.stop' else how} beside v{body['champion']} at {endpoint}"
     else:
         what = f"{row.kind} {row.subject}".rstrip()
     return LogEntry(seq=row.seq, at=row.at, by=row.by, kind=row.kind, what=what, why=row.why, model=row.model,

@@ -16,7 +16,7 @@ from trimtab.canon import Digest
 from trimtab.errors import NotFound
 from trimtab.registry.model import Alias, GateVerdict, Ingredients, Manifest, Version
 from trimtab.registry.names import near
-from trimtab.store.schema import aliases, journal_head, rollouts, versions
+from trimtab.store.schema import aliases, journal_head, rollouts, stages, versions
 
 
 def take_turn(conn: Connection) -> None:
@@ -79,6 +79,12 @@ def live_numbers(conn: Connection, model: str) -> dict[str, int]:
     query = (sa.select(rollouts.c.endpoint, rollouts.c.version)
              .where(rollouts.c.model == model).order_by(rollouts.c.revision))
     return {row.endpoint: row.version for row in conn.execute(query)}
+
+
+def serving(conn: Connection, model: str) -> set[int]:
+    """The versions of a model that requests reach at any endpoint: what is live, and what is tried beside it."""
+    beside = conn.execute(sa.select(stages.c.version).where(stages.c.model == model, stages.c.version.is_not(None)))
+    return {*live_numbers(conn, model).values(), *beside.scalars()}
 
 
 def no_model(conn: Connection, model: str) -> NotFound:

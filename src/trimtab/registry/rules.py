@@ -70,7 +70,8 @@ def may_delete(version: Version, *, live: bool, why: str) -> Verdict:
     if not why.strip():
         return Verdict.no(f"deleting {version.name} needs a reason; the journal keeps it")
     if live:
-        return Verdict.no(f"{version.name} serves traffic now; roll back or promote another version first")
+        return Verdict.no(f"{version.name} serves traffic now; roll back, promote another version or end its trial "
+                          "first")
     return Verdict.yes("it does not serve, and a reason was given")
 
 

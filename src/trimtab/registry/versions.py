@@ -120,7 +120,7 @@ class Versions:
             if version.deleted_at is not None:
                 return version
             named = [alias for alias in rows.all_aliases(conn, version.model) if alias.number == number]
-            live = (number in rows.live_numbers(conn, version.model).values()
+            live = (number in rows.serving(conn, version.model)
                     or any(alias.alias == CHAMPION for alias in named))
             verdict = rules.may_delete(version, live=live, why=why)
             if not verdict.allowed:

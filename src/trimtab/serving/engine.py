@@ -1,51 +1,42 @@
 """Who answers a request, and how does a new version take over while requests are in flight?
 
-The engine holds one bundle per endpoint in one mapping. A watcher notices a changed rollout, loads, verifies and warms
-the new bundle beside the old one, and then rebinds the one reference to a new mapping; a request reads that
-reference once, so each answer is of exactly one version. A version that fails to load leaves the old one live. With the
-store away, what is in memory serves on. No request touches the database, except the first of a version by number.
+The engine holds one lineup per endpoint in one mapping: the champion, and what is tried beside it. A watcher notices a
+changed rollout or trial, loads, verifies and warms a new bundle beside the old one, and then rebinds the one reference
+to a new mapping; a request reads that reference once, so each answer is of exactly one version. A version that fails to
+load leaves the old one live. With the store away, what is in memory serves on. No request touches the database, except
+the first of a version by number.
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
-
-import numpy as np
 
 from trimtab import clock
 from trimtab.clock import Clock
-from trimtab.data.contract import Column, Contract
-from trimtab.errors import Busy, CheckFailed, NotFound, TrimtabError
+from trimtab.errors import Busy, NotFound, TrimtabError
 from trimtab.ids import Ids
 from trimtab.names import check_name
-from trimtab.registry.bundle import Bundle, Label, Prediction
+from trimtab.registry.bundle import Bundle
+from trimtab.serving.answering import Answer, Answering, Recorder
+from trimtab.serving.fallback import Fallback
+from trimtab.serving.lineup import Beside, Lineup, Side
+from trimtab.serving.metrics import Metrics
+from trimtab.serving.recording import Rows
 from trimtab.serving.rollout import PRODUCTION
+from trimtab.serving.shadow import Shadow
 from trimtab.serving.source import Place, Source
-from trimtab.traffic.segments import Record, Row, Stage
+from trimtab.serving.warming import warm
 
 _RETRY_S = 5.0                                # between attempts to load a version that failed
 _RECHECK_S = 1.0                              # how soon a deleted version by number stops answering
 
 Log = Callable[[str, Mapping[str, object]], None]
-Recorder = Callable[[Record], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What one request got: one id per row, in the order of time; all rows from one version."""
-
-    model: str
-    version: int
-    ids: list[str]
-    prediction: Prediction
-    classes: tuple[Label, ...]
-    latency_us: int = 0                       # of contract check and prediction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,49 +53,37 @@ class Failure:
 class State:
     """What the engine does now. `store`: a sentence while the store can't be reached, else empty."""
 
-    live: Mapping[Place, Bundle]
-    failures: Mapping[Place, Failure]
+    live: Mapping[Place, Lineup]
+    failures: Mapping[tuple[Place, int], Failure]              # by place and version
     store: str
     revision: int
 
     @property
     def ready(self) -> bool:
         """Does every endpoint that should answer have a version that does?"""
-        return not [place for place in self.failures if place not in self.live]
-
-
-def recorded(answer: Answer, contract: Contract, rows: Sequence[Mapping[str, object]], at: str,
-             stage: Stage) -> Record:
-    """What the flight recorder keeps of one answer: the contract's features as they came; the row's id as its key."""
-    features, key = contract.kept
-    names = features.keys()
-    shares = answer.prediction.probabilities
-    probabilities = [None] * len(rows) if shares is None else shares.tolist()
-    return Record(
-        batch=answer.ids[0], at=at, model=answer.model, endpoint=PRODUCTION, version=answer.version, stage=stage,
-        verdict="kept", latency_us=answer.latency_us, rows=tuple([
-            Row(id=name, position=place, output=value, probabilities=share,
-                features=row if row.__class__ is dict and row.keys() == names else {
-                    one: row.get(one) for one in features},  # type: ignore[misc]
-                key=None if key is None or row.get(key) is None else str(row[key]))
-            for place, (name, row, value, share) in enumerate(zip(
-                answer.ids, rows, answer.prediction.values, probabilities, strict=True))]))
+        return not [place for place, _ in self.failures if place not in self.live]
 
 
 class Engine:
     """Serves the endpoints of one source. `start` loads what is live and watches; `stop` ends the watcher.
 
     poll_s: how often the source is asked for its revision; keep: how many versions by number stay loaded; record: told
-    each answer before it is returned, and what it raises is raised instead of the answer.
+    each answer before it is returned, and what it raises is raised instead of the answer. fallback: of a live version
+    at a place, or None.
     """
 
     def __init__(self, source: Source, *, now: Clock, ids: Ids, poll_s: float = 0.05, keep: int = 4,
-                 log: Log | None = None, record: Recorder | None = None) -> None:
-        self._source, self._clock, self._ids, self._poll_s, self._keep = source, now, ids, poll_s, keep
+                 log: Log | None = None, record: Recorder | None = None, metrics: Metrics | None = None,
+                 fallback: Callable[[Place, Bundle], Fallback | None] = lambda place, bundle: None) -> None:
+        self._source, self._clock, self._poll_s, self._keep = source, now, poll_s, keep
         self._log: Log = log or (lambda event, fields: None)
-        self._record = record
-        self._live: Mapping[Place, Bundle] = MappingProxyType({})
-        self._failures: Mapping[Place, Failure] = MappingProxyType({})
+        self._fallback = fallback
+        self.metrics = metrics or Metrics()
+        self._answering = Answering(now=now, ids=ids, record=record)
+        self._live: Mapping[Place, Lineup] = MappingProxyType({})
+        self._failures: Mapping[tuple[Place, int], Failure] = MappingProxyType({})
+        self._due: set[tuple[Place, int]] = set()
+        self._ending: list[Shadow] = []       # of trials that are over, while they compute what they accepted
         self._revision = -1
         self._store = ""
         self._changing = threading.Lock()     # one change at a time; requests never take it
@@ -120,12 +99,20 @@ class Engine:
         self._thread = threading.Thread(target=self._watch, name="trimtab-rollouts", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the watcher; what is loaded still answers."""
+    def stop(self, drain_s: float = 10.0) -> None:
+        """End the watcher, and compute what was left to compute along, for at most `drain_s`; what is loaded still
+        answers, alone."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout=10)
             self._thread = None
+        until = time.monotonic() + drain_s
+        shadows = [*self._ending, *(one.beside.shadow for one in self._live.values() if one.beside is not None)]
+        for shadow in shadows:
+            shadow.close()
+        for shadow in shadows:
+            if not shadow.join(max(0.0, until - time.monotonic())):
+                self._log("serving.shadow_undrained", {"waiting": shadow.waiting})
 
     def refresh(self) -> None:
         """Bring what is live in line with the rollouts now. Raises nothing of the store's: see `state`."""
@@ -139,7 +126,7 @@ class Engine:
                 self._store = f"{problem} Serving on from memory."
 
     @property
-    def live(self) -> Mapping[Place, Bundle]:
+    def live(self) -> Mapping[Place, Lineup]:
         """What answers now, by place."""
         return self._live
 
@@ -149,42 +136,41 @@ class Engine:
         return State(live=self._live, failures=self._failures, store=self._store, revision=self._revision)
 
     def bundle(self, model: str, version: int | None = None, endpoint: str = PRODUCTION) -> Bundle:
-        """The bundle that answers for a model, or one of its versions by number (loaded on demand, a few are kept).
+        """The champion's bundle of a model, or one of its versions by number (loaded on demand, a few are kept).
 
         Raises NotFound, Busy (it should be live and could not be loaded), CheckFailed and what loading raises.
         """
-        live = self._live.get(Place(model, endpoint))
-        if live is None:                      # in another Unicode form perhaps
-            model = check_name("model", model)
-            live = self._live.get(Place(model, endpoint))
+        name = check_name("model", model)
+        live = self._live.get(Place(name, endpoint))
         if version is None:
             if live is None:
-                raise self._nothing(model, endpoint)
-            return live
-        if live is not None and live.number == version:
-            return live
-        return self._by_number(model, version)
+                raise self._nothing(name, endpoint)
+            return live.champion
+        return (None if live is None else live.holds(version)) or self._by_number(name, version)
 
-    def infer(self, model: str, rows: Sequence[Mapping[str, object]], *, version: int | None = None,
-              endpoint: str = PRODUCTION) -> Answer:
-        """Answers for JSON rows, all from one version. Raises ContractViolation, and as `bundle`."""
-        return self.answer(self.bundle(model, version, endpoint), model, rows)
+    def lineup(self, model: str, version: int | None = None, endpoint: str = PRODUCTION) -> Lineup:
+        """What answers for a model now, for `answer`; a version by number answers alone. Raises as `bundle`."""
+        if version is None:
+            found = self._live.get(Place(model, endpoint)) or self._live.get(
+                Place(check_name("model", model), endpoint))
+            if found is not None:
+                return found
+        bundle = self.bundle(model, version, endpoint)
+        place = Place(check_name("model", model), endpoint)
+        live = self._live.get(place)
+        return Lineup(place=place, champion=bundle, live=live is not None and live.champion.number == bundle.number)
 
-    def answer(self, bundle: Bundle, model: str, rows: Sequence[Mapping[str, object]]) -> Answer:
-        """The same from a bundle that `bundle` gave: whoever looked at its contract gets its answer."""
-        begun = time.perf_counter()
-        prediction = bundle.predict_rows(rows)
-        latency_us = int((time.perf_counter() - begun) * 1e6)
-        now = self._clock.now()
-        live = self._live.get(Place(model, PRODUCTION))
-        model = model if live is not None else check_name("model", model)
-        made = Answer(model=model, version=bundle.number, prediction=prediction, classes=bundle.classes,
-                      ids=sorted([self._ids.prediction(now) for _ in rows]), latency_us=latency_us)
-        if self._record is not None and rows:
-            live = live or self._live.get(Place(made.model, PRODUCTION))
-            stage: Stage = "champion" if live is not None and live.number == bundle.number else "version"
-            self._record(recorded(made, bundle.contract, rows, clock.to_text(now), stage))
-        return made
+    def answer(self, lineup: Lineup, rows: Rows, *, side: Side | None = None) -> Answer:
+        """Answers for JSON rows from what `lineup` gave: whoever looked at its contract gets its answer.
+
+        side: see `Answering`. Raises ContractViolation, and what recording raises.
+        """
+        return self._answering.answer(lineup, rows, side=side)
+
+    def infer(self, model: str, rows: Rows, *, version: int | None = None, endpoint: str = PRODUCTION,
+              side: Side | None = None) -> Answer:
+        """The same of what is live now, or of a version by number. Raises as `answer` and `bundle`."""
+        return self.answer(self.lineup(model, version, endpoint), rows, side=side)
 
     def _by_number(self, model: str, number: int) -> Bundle:
         key = (model, number)
@@ -210,46 +196,97 @@ class Engine:
 
     def _catch_up(self) -> None:
         revision = self._source.revision()
-        due = [place for place, failure in self._failures.items() if time.monotonic() - failure.tried_s > _RETRY_S]
-        if revision == self._revision and not due:
+        late = time.monotonic() - _RETRY_S
+        self._due = {key for key, failure in self._failures.items() if failure.tried_s < late}
+        if revision == self._revision and not self._due:
             return
         wanted = self._source.wanted()
-        live, failures = dict(self._live), dict(self._failures)
-        for place, number in sorted(wanted.items()):
-            have = live.get(place)
-            if have is not None and have.number == number:
-                failures.pop(place, None)
+        for place, want in sorted(wanted.items(), key=lambda item: item[0]):
+            before = self._live.get(place)
+            champion = self._held(place, want.version, before) or (None if before is None else before.champion)
+            if champion is None:
                 continue
-            known = failures.get(place)
-            if known is not None and known.version == number and place not in due:
-                continue
-            try:
-                live[place] = self._load(place, number)
-                failures.pop(place, None)
-            except TrimtabError as problem:
-                failures[place] = Failure(version=number, reason=str(problem), tried_s=time.monotonic(),
-                                          at=clock.to_text(self._clock.now()))
-                self._log("serving.load_failed", {"model": place.model, "version": number, "reason": str(problem)})
-            self._live, self._failures = MappingProxyType(dict(live)), MappingProxyType(dict(failures))
-        for place in set(live) - set(wanted):
-            del live[place]
-        self._live = MappingProxyType(live)
-        self._failures = MappingProxyType({place: why for place, why in failures.items() if place in wanted})
+            stage = want.beside if champion.number == want.version else None
+            kept = None if before is None or before.beside is None else before.beside
+            if kept is not None and (stage is None or (stage.trial, stage.version) != (
+                    kept.stage.trial, kept.stage.version)):
+                kept = None
+            elif kept is not None and stage is not None and stage != kept.stage:
+                kept = replace(kept, stage=stage)
+            self._put(place, Lineup(place=place, champion=champion, beside=kept))
+            if stage is not None and kept is None and (tried := self._held(place, stage.version, before)) is not None:
+                beside = Beside(bundle=tried, stage=stage, shadow=Shadow(
+                    f"trimtab-shadow-{place.model}", lost=functools.partial(self._lost, place)))
+                self._put(place, Lineup(place=place, champion=champion, beside=beside))
+        for place in set(self._live) - set(wanted):
+            self._put(place, None)
+        needed = {(place, number) for place, want in wanted.items()
+                  for number in (want.version, want.beside.version if want.beside else 0)}
+        self._failures = MappingProxyType({key: why for key, why in self._failures.items() if key in needed})
         self._revision = revision
 
+    def _put(self, place: Place, lineup: Lineup | None) -> None:
+        """Rebind the one reference; a trial that is in it no more is closed, and computes what it has accepted."""
+        before = self._live.get(place)
+        if before is not None and lineup is not None and before.champion is lineup.champion and \
+                before.beside is lineup.beside:
+            return
+        if lineup is not None:
+            kept = before is not None and before.champion is lineup.champion
+            lineup = replace(lineup, fallback=before.fallback if kept and before else self._declared(lineup))
+        others = {key: one for key, one in self._live.items() if key != place}
+        self._live = MappingProxyType(others if lineup is None else {**others, place: lineup})
+        if before is not None and lineup is not None and before.champion is not lineup.champion:
+            self.metrics.swapped(place.model, place.endpoint)
+        if before is not None and before.beside is not None:
+            shadow = before.beside.shadow
+            if lineup is None or lineup.beside is None or lineup.beside.shadow is not shadow:
+                shadow.close()
+                self._ending = [one for one in self._ending if not one.join(0)] + [shadow]
+        if lineup is not None and (self._thread is not None or lineup.champion.warning):      # a plain start says so
+            beside = lineup.beside
+            self._log("serving.live", {
+                "model": place.model, "endpoint": place.endpoint, "version": lineup.champion.number,
+                "warning": lineup.champion.warning, "beside": None if beside is None else beside.bundle.number,
+                "share": 0.0 if beside is None else beside.stage.share})
+
+    def _declared(self, lineup: Lineup) -> Fallback | None:
+        """The champion's fallback; one that can't be made is said, and none is better than no answer at all."""
+        try:
+            return self._fallback(lineup.place, lineup.champion)
+        except TrimtabError as problem:
+            self._log("serving.no_fallback", {"model": lineup.place.model, "endpoint": lineup.place.endpoint,
+                                              "version": lineup.champion.number, "reason": str(problem)})
+            return None
+
+    def _held(self, place: Place, number: int, before: Lineup | None) -> Bundle | None:
+        """The version, from what serves there or loaded; None where it can't be loaded, which is noted."""
+        key = (place, number)
+        bundle = None if before is None else before.holds(number)
+        if bundle is None and key in self._failures and key not in self._due:
+            return None
+        failures = {name: why for name, why in self._failures.items() if name != key}
+        if bundle is None:
+            try:
+                bundle = self._load(place, number)
+            except TrimtabError as problem:
+                failures[key] = Failure(version=number, reason=str(problem), tried_s=time.monotonic(),
+                                        at=clock.to_text(self._clock.now()))
+                self._log("serving.load_failed", {"model": place.model, "version": number, "reason": str(problem)})
+        self._failures = MappingProxyType(failures)
+        return bundle
+
     def _load(self, place: Place, number: int) -> Bundle:
-        begun = time.perf_counter()
         with self._numbering:
             bundle = self._numbered.get((place.model, number))
         if bundle is None:
             bundle = self._source.load(place.model, number)
         warm(bundle)
-        before = self._live[place].number if place in self._live else None
-        if self._thread is not None or bundle.warning:        # a plain start is told by the line that says it is ready
-            self._log("serving.live", {"model": place.model, "endpoint": place.endpoint, "version": number,
-                                       "replaces": before, "load_s": round(time.perf_counter() - begun, 4),
-                                       "warning": bundle.warning})
         return bundle
+
+    def _lost(self, place: Place, problem: Exception) -> None:
+        self._log("serving.shadow_lost", {"model": place.model, "endpoint": place.endpoint,
+                                          "error": type(problem).__name__, "message": str(problem)[:200]})
 
     def _forget_deleted(self) -> None:
         if not self._numbered or time.monotonic() - self._rechecked_s < _RECHECK_S:
@@ -267,7 +304,7 @@ class Engine:
                     self._numbered.pop((model, number), None)
 
     def _nothing(self, model: str, endpoint: str) -> TrimtabError:
-        failure = self._failures.get(Place(model, endpoint))
+        failure = next((why for (place, _), why in self._failures.items() if place == Place(model, endpoint)), None)
         if failure is not None:
             return Busy(f"{model} v{failure.version} should be live and could not be loaded: {failure.reason}",
                         model=model, version=failure.version)
@@ -276,35 +313,3 @@ class Engine:
         known = sorted({place.model for place in self._live})
         listed = f"; live here: {', '.join(known[:8])}" if known else "; nothing is live here"
         return NotFound(f"no model {model!r} is live{listed}. Put one there with trimtab deploy", model=model)
-
-
-def warm(bundle: Bundle) -> None:
-    """One prediction of a row from inside the contract: loads lazy parts and shows that it answers.
-
-    Raises CheckFailed where it does not give one finite answer.
-    """
-    row = np.array([[_inside(column) for column in bundle.contract.features]], dtype=np.float64)
-    try:
-        answer = bundle.predict(row)
-    except TrimtabError:
-        raise
-    except Exception as problem:              # an estimator may raise anything
-        raise CheckFailed(f"{bundle.name} can't predict a row from the middle of its contract "
-                          f"({type(problem).__name__}: {str(problem)[:120]}); it was not put live") from problem
-    if len(answer.values) != 1 or not _finite(answer.values[0]):
-        raise CheckFailed(f"{bundle.name} answers a row from the middle of its contract with "
-                          f"{str(answer.values)[:60]}; it was not put live")
-
-
-def _inside(column: Column) -> float:
-    low, high = column.min, column.max
-    if column.type in ("category", "boolean"):
-        return 0.0
-    if low is not None and high is not None:
-        middle = low + (high - low) / 2
-        return float(round(middle)) if column.type == "integer" else middle
-    return low if low is not None else high if high is not None else 0.0
-
-
-def _finite(value: Any) -> bool:
-    return not isinstance(value, float) or bool(np.isfinite(value))

@@ -17,40 +17,33 @@ _STALL_US: Final = 4000                        # no single answer counts for mor
 _UNKNOWN: Final = "(none)"                     # models that are not live: names from the wire are no labels
 
 Labels = Mapping[str, object]
+Place = tuple[str, str, int]                   # model, endpoint, version
 Sample = tuple[Mapping[str, object], float]
 
 
 class Meter:
     """What one version answered at one endpoint. `buckets`: answers by latency, one more than there are bounds."""
 
-    __slots__ = ("_turn", "buckets", "fallback_rows", "pace_us", "requests", "rows", "seconds", "shadows_dropped")
+    __slots__ = ("_turn", "buckets", "fallback_rows", "pace_us", "requests", "rows", "seconds")
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
-        self.requests = self.rows = self.fallback_rows = self.shadows_dropped = 0
+        self.requests = self.rows = self.fallback_rows = 0
         self.seconds = 0.0
         self.buckets = [0] * (len(BOUNDS_S) + 1)
         self.pace_us = float("inf")           # how long contract and prediction of a request take of late
 
-    def answered(self, rows: int, seconds: float, predict_us: int) -> None:
-        """Count an answer: its rows, the time from body to answer, and what of it contract and prediction took."""
+    def answered(self, rows: int, seconds: float, predict_us: int, fallback_rows: int = 0) -> None:
+        """Count an answer: its rows, the time that it took, what of it contract and prediction took, and how many of
+        the rows got the endpoint's fallback."""
         with self._turn:
             self.requests += 1
             self.rows += rows
+            self.fallback_rows += fallback_rows
             self.seconds += seconds
             self.buckets[bisect_left(BOUNDS_S, seconds)] += 1
             told = min(predict_us, _STALL_US)
             self.pace_us = told if self.requests == 1 else self.pace_us + _PACE_SHARE * (told - self.pace_us)
-
-    def fell_back(self, rows: int) -> None:
-        """Count rows that got the endpoint's fallback instead of a prediction."""
-        with self._turn:
-            self.fallback_rows += rows
-
-    def dropped_shadow(self) -> None:
-        """Count a shadow's turn that was left out because too many waited."""
-        with self._turn:
-            self.shadows_dropped += 1
 
 
 class Metrics:
@@ -58,7 +51,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
-        self._meters: dict[tuple[str, str, int], Meter] = {}
+        self._meters: dict[Place, Meter] = {}
         self._refused: dict[tuple[str, str], int] = {}
         self._broken: dict[str, int] = {}
         self._swaps: dict[tuple[str, str], int] = {}
@@ -87,7 +80,7 @@ class Metrics:
         with self._turn:
             self._swaps[model, endpoint] = self._swaps.get((model, endpoint), 0) + 1
 
-    def meters(self) -> list[tuple[tuple[str, str, int], Meter]]:
+    def meters(self) -> list[tuple[Place, Meter]]:
         """Every meter with its (model, endpoint, version), in order."""
         return sorted(self._meters.copy().items(), key=lambda one: one[0])
 
@@ -99,10 +92,11 @@ class Metrics:
                 found[model] = found.get(model, 0) + count
         return found
 
-    def text(self, *, waiting: int = 0, live: Iterable[tuple[str, str, int]] = (), store_away: bool = False) -> str:
-        """Prometheus' text format, version 0.0.4. waiting: requests in the queue; live: (model, endpoint, version)."""
-        meters = [({"model": model, "endpoint": endpoint, "version": version}, one)
-                  for (model, endpoint, version), one in self.meters()]
+    def text(self, *, waiting: int = 0, live: Iterable[Place] = (),
+             dropped: Iterable[tuple[Place, int]] = (), store_away: bool = False) -> str:
+        """Prometheus' text format, version 0.0.4. waiting: requests in the queue; live: what answers; dropped: rows
+        that a shadow left out."""
+        meters = [(_at(place), one) for place, one in self.meters()]
         with self._turn:
             refused = [({"model": model, "code": code}, count) for (model, code), count in self._refused.items()]
             broken = [({"model": model}, count) for model, count in self._broken.items()]
@@ -117,13 +111,13 @@ class Metrics:
             *_family("trimtab_contract_broken_rows_total", "counter", "Rows that broke the contract.", broken),
             *_family("trimtab_fallback_rows_total", "counter", "Rows answered by the endpoint's fallback.",
                      [(labels, one.fallback_rows) for labels, one in meters]),
-            *_family("trimtab_shadows_dropped_total", "counter", "Shadow predictions left out because too many waited.",
-                     [(labels, one.shadows_dropped) for labels, one in meters]),
+            *_family("trimtab_shadows_dropped_total", "counter", "Shadow computations left out, too many waiting.",
+                     [(_at(place), count) for place, count in dropped]),
             *_family("trimtab_swaps_total", "counter", "Times that another version took over.", swaps),
-            *_histogram("trimtab_request_seconds", "From a request's whole body to its answer, in seconds.", meters),
+            *_histogram("trimtab_request_seconds", "From a request's rows to its recorded answer, in seconds.", meters),
             *_family("trimtab_waiting_requests", "gauge", "Requests that wait for a thread.", [({}, waiting)]),
-            *_family("trimtab_live", "gauge", "1 for the version that answers.", [
-                ({"model": model, "endpoint": endpoint, "version": version}, 1) for model, endpoint, version in live]),
+            *_family("trimtab_live", "gauge", "1 for the version that answers.",
+                     [(_at(place), 1) for place in live]),
             *_family("trimtab_store_reached", "gauge", "0 while the store is away; what is loaded serves on.",
                      [({}, int(not store_away))]),
         ]
@@ -161,6 +155,11 @@ def _histogram(name: str, told: str, meters: Sequence[tuple[Labels, Meter]]) -> 
             yield f"{name}_bucket{_labels({**labels, 'le': '+Inf' if bound == float('inf') else f'{bound:g}'})} {seen}"
         yield f"{name}_sum{_labels(labels)} {one.seconds:.6f}"
         yield f"{name}_count{_labels(labels)} {seen}"
+
+
+def _at(place: Place) -> Labels:
+    model, endpoint, version = place
+    return {"model": model, "endpoint": endpoint, "version": version}
 
 
 def _labels(labels: Labels) -> str:

@@ -114,19 +114,19 @@ class Pulse:
 
 def last_minute(folder: Path, now: Clock) -> Mapping[tuple[str, str], Glance]:
     """The last minute of each (model, endpoint) that a living process serves; empty where none does."""
-    found: dict[tuple[str, str], list[tuple[Figures, float]]] = {}
-    for beat, _ in _beats(folder):
-        if abs(now.now() - clock.from_text(beat.at)) <= _STALE:
-            for one in beat.figures:
-                found.setdefault((one.model, one.endpoint), []).append((one, beat.seconds))
-    return {place: _glance(told) for place, told in found.items()}
+    alive = [beat for beat, _ in _beats(folder) if abs(now.now() - clock.from_text(beat.at)) <= _STALE]
+    places = {(one.model, one.endpoint) for beat in alive for one in beat.figures}
+    return {place: _glance([(beat.seconds, mine) for beat in alive if (mine := [
+        one for one in beat.figures if (one.model, one.endpoint) == place])]) for place in sorted(places)}
 
 
-def _glance(told: list[tuple[Figures, float]]) -> Glance:
-    buckets = [sum(counts) for counts in zip(*(one.buckets for one, _ in told), strict=True)]
-    p99_s = quantile_s(buckets, 0.99)
-    return Glance(requests_per_minute=sum(one.requests * 60 / seconds for one, seconds in told),
-                  p99_ms=None if p99_s is None else p99_s * 1000, errors=max(one.errors for one, _ in told))
+def _glance(told: list[tuple[float, list[Figures]]]) -> Glance:
+    """told: of each process the stretch in seconds, and a figure a version."""
+    p99_s = quantile_s([sum(counts) for counts in zip(*(one.buckets for _, mine in told for one in mine), strict=True)],
+                       0.99)
+    return Glance(requests_per_minute=sum(one.requests * 60 / seconds for seconds, mine in told for one in mine),
+                  p99_ms=None if p99_s is None else p99_s * 1000,
+                  errors=sum(max(one.errors for one in mine) for _, mine in told))
 
 
 def _beats(folder: Path) -> list[tuple[Beat, Path]]:

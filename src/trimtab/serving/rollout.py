@@ -1,7 +1,8 @@
 """Which version should answer at an endpoint?  (the desired state: deploy, promote, rollback)
 
 A rollout is a row that is only ever added: the newest revision of an endpoint is what is live, and `champion` moves
-with it in the same transaction. How a running server comes to serve it is `engine.py`'s concern.
+with it in the same transaction, and a trial beside what was live ends in it. How a running server comes to serve it is
+`engine.py`'s concern.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from trimtab.errors import CheckFailed, Conflict, NotFound
 from trimtab.names import check_name
 from trimtab.registry import rules
 from trimtab.registry.model import Version
+from trimtab.serving import stages
 from trimtab.store.db import Database
 from trimtab.store.journal import Journal
 from trimtab.store.schema import rollouts, versions
@@ -40,6 +42,7 @@ class Rollout:
     by: str
     why: str
     restores: int | None = None
+    key: str = ""                             # of the decision that it follows from, "" by hand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,12 @@ class Change:
         """`risk v1 → v2`."""
         came_from = f"v{self.before} → " if self.before is not None and self.changed else ""
         return f"{self.model} {came_from}v{self.after}"
+
+    def to_json(self) -> dict[str, object]:
+        """As every JSON door shows it."""
+        return {"schema": "trimtab.change/1", "model": self.model, "endpoint": self.endpoint, "verb": self.verb,
+                "before": self.before, "version": self.after, "revision": self.revision, "changed": self.changed,
+                "dry_run": self.dry_run, "why": self.why}
 
 
 def last_good(history: list[Rollout]) -> Rollout | None:
@@ -100,19 +109,26 @@ class Rollouts:
         return self._apply("deploy", model, number, self.history(model, endpoint), endpoint, by, why, dry_run)
 
     def promote(self, model: str, number: int, *, by: str, why: str = "", endpoint: str = PRODUCTION,
-                dry_run: bool = False) -> Change:
-        """Make a version the champion of an endpoint that serves already. Raises as `deploy`, NotFound before it."""
+                dry_run: bool = False, key: str = "", champion: int | None = None) -> Change:
+        """Make a version the champion of an endpoint that serves already. Raises as `deploy`, NotFound before it.
+
+        key: of a decision; done again under it while its revision is live, that Change is given again. champion: what
+        the decision was about; Conflict where it does not serve any more.
+        """
         history = self.history(model, endpoint)
         if not history:
             raise NotFound(f"nothing serves at {endpoint!r} of {model} yet; trimtab deploy {model}@v{number} first")
-        return self._apply("promote", model, number, history, endpoint, by, why, dry_run)
+        return self._apply("promote", model, number, history, endpoint, by, why, dry_run, key=key, champion=champion)
 
     def rollback(self, model: str, *, by: str, why: str = "", to: int | None = None, endpoint: str = PRODUCTION,
-                 dry_run: bool = False) -> Change:
-        """Re-apply the last good revision, or the newest one that served version `to`. Raises as `deploy`."""
+                 dry_run: bool = False, key: str = "", champion: int | None = None) -> Change:
+        """Re-apply the last good revision, or the newest one that served version `to`. Raises as `deploy`; key and
+        champion as for `promote`."""
         history = self.history(model, endpoint)
         if not history:
             raise NotFound(f"nothing serves at {endpoint!r} of {model}, so there is nothing to roll back")
+        if (done := _done(history, key)) is not None:
+            return done
         if to is None:
             target = last_good(history)
             if target is None:
@@ -124,7 +140,8 @@ class Rollouts:
                 raise NotFound(f"{model} v{to} never served at {endpoint!r}; deploy it instead: trimtab deploy "
                                f"{model}@v{to}")
             target = next((row for row in reversed(served) if row.restores is None), served[-1])
-        return self._apply("rollback", model, target.version, history, endpoint, by, why, dry_run, target.revision)
+        return self._apply("rollback", model, target.version, history, endpoint, by, why, dry_run, target.revision,
+                           key=key, champion=champion)
 
     def current(self, model: str, endpoint: str = PRODUCTION) -> Rollout | None:
         """The newest revision of an endpoint, or None."""
@@ -151,8 +168,13 @@ class Rollouts:
         return newest or 0
 
     def _apply(self, verb: Verb, model: str, number: int, history: list[Rollout], endpoint: str, by: str, why: str,
-               dry_run: bool, restores: int | None = None) -> Change:
+               dry_run: bool, restores: int | None = None, *, key: str = "", champion: int | None = None) -> Change:
         check_name("endpoint", endpoint)
+        if (done := _done(history, key)) is not None:
+            return done
+        if champion is not None and history[-1].version != champion:
+            raise Conflict(f"v{champion} does not serve at {endpoint!r} of {model} any more, v{history[-1].version} "
+                           "does; look with trimtab status, then decide anew", model=model)
         version = self._get(model, number)
         if not (verdict := rules.may_serve(version)).allowed:
             raise CheckFailed(verdict.reason, version=version.name)
@@ -166,9 +188,10 @@ class Rollouts:
         if dry_run:
             return change
         with self._db.write() as conn:
-            return self._write(conn, change, live, by, restores)
+            return self._write(conn, change, live, by, restores, key)
 
-    def _write(self, conn: Connection, change: Change, live: Rollout | None, by: str, restores: int | None) -> Change:
+    def _write(self, conn: Connection, change: Change, live: Rollout | None, by: str, restores: int | None,
+               key: str) -> Change:
         model, endpoint, number = change.model, change.endpoint, change.after
         entry = self._journal.append(                          # first: its lock makes concurrent changes wait here
             conn, kind=f"rollout.{change.verb}", model=model, subject=endpoint, by=by, why=change.why,
@@ -185,24 +208,31 @@ class Rollouts:
             raise Conflict(f"{model} v{number} was deleted just now", model=model)
         conn.execute(rollouts.insert().values(
             model=model, endpoint=endpoint, revision=now + 1, version=number, verb=change.verb, restores=restores,
-            at=clock.to_text(self._clock.now()), by=by, why=change.why, journal_seq=entry.seq))
+            at=clock.to_text(self._clock.now()), by=by, why=change.why, journal_seq=entry.seq,
+            key=key or None))
+        stages.end_in(conn, self._journal, model, endpoint, by=by, why=f"ended by the {change.verb} of v{number}",
+                      key=key)
         if endpoint == PRODUCTION:
             self._move_champion(conn, model, number, by)
         return Change(model=model, endpoint=endpoint, verb=change.verb, before=change.before, after=number,
                       revision=now + 1, why=change.why)
 
 
-def serves(conn: Connection, model: str, number: int) -> bool:
-    """Is a version live at any endpoint, as this transaction sees it?"""
-    newest = (sa.select(rollouts.c.endpoint, sa.func.max(rollouts.c.revision).label("revision"))
-              .where(rollouts.c.model == model).group_by(rollouts.c.endpoint).subquery())
-    query = sa.select(sa.func.count()).select_from(rollouts).join(
-        newest, sa.and_(rollouts.c.endpoint == newest.c.endpoint, rollouts.c.revision == newest.c.revision)).where(
-        rollouts.c.model == model, rollouts.c.version == number)
-    return bool(conn.execute(query).scalar_one())
+def _done(history: list[Rollout], key: str) -> Change | None:
+    """What was done under this key already, or None. Raises Conflict where it was, and was changed since."""
+    place = next((place for place, row in enumerate(history) if key and row.key == key), None)
+    if place is None:
+        return None
+    row = history[place]
+    if row is not history[-1]:
+        raise Conflict(f"the {row.verb} of v{row.version} at {row.endpoint!r} of {row.model} was done for this reason "
+                       f"already, and v{history[-1].version} was put there since; decide anew", model=row.model)
+    return Change(model=row.model, endpoint=row.endpoint, verb=row.verb, before=history[place - 1].version if place
+                  else None, after=row.version, revision=row.revision, why=row.why)
 
 
 def _rows(conn: Connection, condition: sa.ColumnElement[bool]) -> list[Rollout]:
     query = sa.select(rollouts).where(condition).order_by(rollouts.c.model, rollouts.c.endpoint, rollouts.c.revision)
     return [Rollout(model=row.model, endpoint=row.endpoint, revision=row.revision, version=row.version, verb=row.verb,
-                    at=row.at, by=row.by, why=row.why, restores=row.restores) for row in conn.execute(query)]
+                    at=row.at, by=row.by, why=row.why, restores=row.restores, key=row.key or "")
+            for row in conn.execute(query)]

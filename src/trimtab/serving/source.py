@@ -6,6 +6,7 @@ Reads the desired state (rollouts) and loads versions. The engine asks; nothing 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from trimtab.errors import CheckFailed
@@ -13,6 +14,7 @@ from trimtab.registry import rules
 from trimtab.registry.bundle import Bundle, load_bundle
 from trimtab.registry.versions import Versions
 from trimtab.serving.rollout import Rollouts
+from trimtab.serving.stages import Stage, Stages
 
 
 class Place(NamedTuple):
@@ -20,6 +22,14 @@ class Place(NamedTuple):
 
     model: str
     endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a place should serve: a version, and what is tried beside it."""
+
+    version: int
+    beside: Stage | None = None
 
 
 class Source(Protocol):
@@ -30,24 +40,29 @@ class Source(Protocol):
     """
 
     def revision(self) -> int: ...
-    def wanted(self) -> Mapping[Place, int]: ...                # version number by place
+    def wanted(self) -> Mapping[Place, Wanted]: ...
     def load(self, model: str, number: int) -> Bundle: ...
     def servable(self, model: str, number: int) -> bool: ...    # may it (still) answer?
 
 
 class RolloutSource:
-    """The rollouts and versions of a workspace, as a source."""
+    """The rollouts, trials and versions of a workspace, as a source."""
 
-    def __init__(self, rollouts: Rollouts, versions: Versions) -> None:
-        self._rollouts, self._versions = rollouts, versions
+    def __init__(self, rollouts: Rollouts, stages: Stages, versions: Versions) -> None:
+        self._rollouts, self._stages, self._versions = rollouts, stages, versions
 
     def revision(self) -> int:
-        """A number that grows with every rollout."""
-        return self._rollouts.revision()
+        """A number that grows with every rollout and every change of a trial."""
+        return max(self._rollouts.revision(), self._stages.revision())
 
-    def wanted(self) -> Mapping[Place, int]:
-        """The version that each endpoint should serve."""
-        return {Place(live.model, live.endpoint): live.version for live in self._rollouts.all_live()}
+    def wanted(self) -> Mapping[Place, Wanted]:
+        """The version that each endpoint should serve, and what is beside it.
+
+        Read one after the other: a trial whose champion went away in between is left out, as the revision has grown.
+        """
+        beside = {(one.model, one.endpoint, one.champion): one for one in self._stages.all_open()}
+        return {Place(live.model, live.endpoint): Wanted(
+            live.version, beside.get((live.model, live.endpoint, live.version))) for live in self._rollouts.all_live()}
 
     def load(self, model: str, number: int) -> Bundle:
         """The version, judged, verified and constructed. Raises NotFound, CheckFailed (gates, deleted), IntegrityError,

@@ -155,7 +155,7 @@ policies = Table(                              # what a model's loop may do, and
     _text("why"), _text("by"), _text("at"),
 )
 
-stages = Table(                               # what answers beside the champion; one row an endpoint, kept when it ends
+stages = Table(                                # what is beside a champion; one row an endpoint, kept when it ends
     "stages", metadata,
     _text("model", key=True), _text("endpoint", key=True), Column("champion", Integer, nullable=False),
     Column("version", Integer),                # None: nothing is beside it now

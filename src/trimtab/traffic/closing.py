@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SCHEMA: Final[Mapping[str, Any]] = {
     "id": str, "at": str, "model": str, "endpoint": str, "version": int, "stage": str, "verdict": str, "batch": str,
     "position": int, "latency_us": int, "key": str, "features": str, "output": str, "probabilities": str,
-    "redacted": str, "subject": str}
+    "redacted": str, "subject": str, "why": str}
 _TEXT: Final = ("features", "output", "probabilities", "redacted")       # JSON, since models differ in theirs
 _GROUP_ROWS: Final = 16_384
 _UNFINISHED: Final = ".closing"
@@ -40,21 +40,23 @@ def flat(record: Record, row: Row) -> dict[str, Any]:
             "version": record.version, "stage": record.stage, "verdict": record.verdict, "batch": record.batch,
             "position": row.position, "latency_us": record.latency_us, "key": row.key, "features": row.features,
             "output": row.output, "probabilities": row.probabilities, "redacted": list(row.redacted),
-            "subject": row.subject}
+            "subject": row.subject, "why": row.why}
     for name in _TEXT:
         told[name] = canon.dumps(canon.finite(told[name])).decode()
     return told
 
 
 def records(rows: Iterator[Mapping[str, Any]]) -> Iterator[Record]:
-    """The requests that rows of a closed segment came in; the rows of one request stand together."""
+    """The requests that rows of a closed segment came in; the rows of one request stand together, and among them may
+    be those of the version that computed along."""
     for batch, together in groupby(rows, key=lambda one: str(one["batch"])):
-        mine = list(together)
-        first = mine[0]
-        yield Record(
-            batch=batch, at=first["at"], model=first["model"], endpoint=first["endpoint"], version=first["version"],
-            stage=first["stage"], verdict=first["verdict"], latency_us=first["latency_us"], rows=tuple(
-                _row({**one, **{name: canon.loads(one[name]) for name in _TEXT}}) for one in mine))
+        for mine in _by_version(together):
+            first = mine[0]
+            yield Record(
+                batch=batch, at=first["at"], model=first["model"], endpoint=first["endpoint"],
+                version=first["version"], stage=first["stage"], verdict=first["verdict"],
+                latency_us=first["latency_us"], rows=tuple(
+                    _row({**one, **{name: canon.loads(one[name]) for name in _TEXT}}) for one in mine))
 
 
 def close(segment: Path) -> bool:
@@ -86,10 +88,17 @@ def close_all(folder: Path) -> int:
     return sum(close(segment) for segment in sorted(folder.glob("*/*.log")))
 
 
+def _by_version(rows: Iterable[Mapping[str, Any]]) -> Iterable[list[Mapping[str, Any]]]:
+    found: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["version"], []).append(row)
+    return found.values()
+
+
 def _row(told: Mapping[str, Any]) -> Row:
     return Row(id=told["id"], position=told["position"], features=told["features"], output=told["output"],
                probabilities=told["probabilities"], key=told["key"], redacted=tuple(told["redacted"]),
-               subject=told["subject"])
+               subject=told["subject"], why=told["why"] or "")
 
 
 def _write(rows: list[dict[str, Any]], table: Path) -> None:

@@ -1,7 +1,7 @@
 """What was asked, and what was answered?  (the flight recorder's reading half)
 
 Reads segments while others write and close them. A frame has a row a prediction, in the order of ids, which is that of
-time.
+time. What was computed beside an answer and did not answer (stage "shadow") is left out unless asked for.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ class Traffic:
         self._folder = folder
 
     def frame(self, *, model: str | None = None, version: int | None = None, since: datetime | None = None,
-              until: datetime | None = None, limit: int | None = None) -> pl.DataFrame:
+              until: datetime | None = None, limit: int | None = None, shadows: bool = False) -> pl.DataFrame:
         """A row a prediction, oldest first; `since` and `until` are inclusive, `limit` keeps the newest.
 
+        shadows: also rows that were computed along, under the ids of the answers, failed ones (verdict) among them.
         Columns: id, at, model, endpoint, version, stage, verdict, batch, position, latency_us, key (text or integers);
-        features, output, probabilities, redacted as JSON text, since models differ in theirs; subject.
+        features, output, probabilities, redacted as JSON text, since models differ in theirs; subject; why.
         """
-        found = self._lazy(model, version, since, until)
-        return (found.top_k(limit, by="id") if limit else found).sort("id").collect()
+        found = self._lazy(model, version, since, until, shadows)
+        return (found.top_k(limit, by="id") if limit else found).sort("id", "version").collect()
 
     def count(self, *, model: str | None = None, version: int | None = None, since: datetime | None = None,
               until: datetime | None = None) -> int:
@@ -47,6 +48,24 @@ class Traffic:
         import polars as pl
 
         return int(self._lazy(model, version, since, until).select(pl.len()).collect().item())
+
+    def pairs(self, model: str, endpoint: str, champion: int, challenger: int, since: datetime,
+              until: datetime | None = None) -> pl.DataFrame:
+        """The rows that both versions computed, whoever answered, oldest first.
+
+        Columns: id, at, batch, key, features (JSON text); output and probabilities (JSON text) of both, with
+        _champion and _challenger after their names.
+        """
+        import polars as pl
+
+        found = self._lazy(model, None, since, until, shadows=True).filter(
+            pl.col("endpoint") == endpoint, pl.col("verdict") != segments.FAILED)
+        told = ("output", "probabilities")
+        one, other = (found.filter(pl.col("version") == number) for number in (champion, challenger))
+        return one.select("id", "at", "batch", "key", "features", *(pl.col(name).alias(f"{name}_champion")
+                                                                    for name in told)).join(
+            other.select("id", *(pl.col(name).alias(f"{name}_challenger") for name in told)), on="id").sort(
+            "id").collect()
 
     def known(self, model: str, column: Literal["id", "key"], names: Sequence[str]) -> int:
         """How many of the names are a recorded prediction's id, or the key of one."""
@@ -75,7 +94,7 @@ class Traffic:
         raise NotFound(f"no prediction {prediction[:40]!r} is recorded in this workspace")
 
     def _lazy(self, model: str | None, version: int | None, since: datetime | None,
-              until: datetime | None) -> pl.LazyFrame:
+              until: datetime | None, shadows: bool = False) -> pl.LazyFrame:
         import polars as pl
 
         begin = clock.to_text(since) if since else ""
@@ -85,13 +104,16 @@ class Traffic:
             kept &= pl.col("model") == model
         if version is not None:
             kept &= pl.col("version") == version
+        if not shadows:
+            kept &= pl.col("stage") != segments.SHADOW
         written, tables = self._parts()
         rows = [closing.flat(record, row) for record in _written(written, tables)
                 if (model is None or record.model == model) and begin <= record.at <= end
-                and (version is None or record.version == version) for row in record.rows]
+                and (version is None or record.version == version)
+                and (shadows or record.stage != segments.SHADOW) for row in record.rows]
         found = [pl.LazyFrame(rows, schema=dict(closing.SCHEMA))]
         found += [pl.scan_parquet(table).filter(kept) for table in tables]
-        return pl.concat(found)
+        return pl.concat(found, how="diagonal")                # a table of before has no column "why"
 
     def _parts(self) -> tuple[list[Path], list[Path]]:
         """(segments that are not closed, tables of those that are); where both are, the table counts.
@@ -116,7 +138,8 @@ def _written(written: list[Path], tables: list[Path]) -> Iterator[Record]:
 def _closed(tables: list[Path], prediction: str) -> Record | None:
     import polars as pl
 
-    tables_of = pl.scan_parquet(tables)
+    tables_of = pl.scan_parquet(tables, schema=pl.Schema(closing.SCHEMA), missing_columns="insert").filter(
+        pl.col("stage") != segments.SHADOW)
     one = tables_of.filter(pl.col("id") == prediction).select("batch").collect()
     if one.is_empty():
         return None
@@ -149,4 +172,5 @@ def row_json(record: Record, row: Row) -> dict[str, object]:
     return {"id": row.id, "at": record.at, "model": record.model, "endpoint": record.endpoint,
             "version": record.version, "stage": record.stage, "verdict": record.verdict, "batch": record.batch,
             "position": row.position, "latency_us": record.latency_us, "key": row.key, "features": row.features,
-            "output": row.output, "probabilities": row.probabilities, "redacted": list(row.redacted)}
+            "output": row.output, "probabilities": row.probabilities, "redacted": list(row.redacted),
+            "why": row.why}

@@ -21,6 +21,8 @@ _MAX_RECORD_BYTES = 1 << 28
 _HEADER_BYTES = 1024
 
 Stage = Literal["champion", "version", "shadow", "canary"]
+KEPT, FAILED, FALLBACK = "kept", "failed", "fallback"          # verdicts
+SHADOW = "shadow"                             # the stage of what was computed and not answered
 Value = float | int | bool | str | None
 
 
@@ -28,17 +30,19 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     """One prediction of a request. output: a number or a class; probabilities: in the order of the classes."""
 
     id: str
-    position: int                              # in the request
+    position: int                              # among the rows that were computed together
     features: dict[str, Value]                 # raw columns that the contract names as features
     output: Value
     probabilities: list[float] | None = None
     key: str | None = None                     # what labels may be joined by: the row's id column
     redacted: tuple[str, ...] = ()             # features that were left out or masked
     subject: str | None = None                 # whose row it is, under a key that can be destroyed
+    why: str = ""                              # there is no answer of the model's own, where there is none
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, tag="request"):
-    """One answered request: all its rows from one version."""
+    """One computed request: all its rows from one version. Beside what was answered (stage champion, version, canary)
+    there may be one of stage shadow, of the same ids: what the version that did not answer made of the rows."""
 
     batch: str                                 # the id of its first prediction
     at: str                                    # `clock.to_text`
@@ -46,7 +50,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     endpoint: str
     version: int
     stage: Stage
-    verdict: str                               # of the contract: "kept"
+    verdict: str                               # "kept": the contract, by every row; "failed": the model gave no output;
+                                               # "fallback": it was not asked, the output is what was answered instead
     latency_us: int                            # of contract check and prediction
     rows: tuple[Row, ...]
 
@@ -94,7 +99,7 @@ def whole(path: Path) -> bool:
 
 
 def find(path: Path, prediction: str, not_after: str) -> Record | None:
-    """The request that a prediction came in, where this segment has it.
+    """The answered request that a prediction came in, where this segment has it; what only computed along is not it.
 
     not_after: a moment (`clock.to_text`); a segment that was opened later is not searched, "" searches each. Looks for
     the id's bytes first and walks the records only up to there: some ms for 16 MB.
@@ -115,7 +120,7 @@ def find(path: Path, prediction: str, not_after: str) -> Record | None:
                 return None
             start, end = end, end + head + unpack(data, end)[0]
         record = next((found for _, found in _whole(memoryview(data)[start:end])), None)
-        if isinstance(record, Record) and any(row.id == prediction for row in record.rows):
+        if isinstance(record, Record) and record.stage != SHADOW and any(row.id == prediction for row in record.rows):
             return record
         start, hit = end, data.find(wanted, end)               # it was only mentioned there
     return None

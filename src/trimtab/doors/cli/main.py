@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "deploy": ("serving", "deploy", "Make a version live."),
     "promote": ("serving", "promote", "Make a version the champion of an endpoint that serves already."),
     "rollback": ("serving", "rollback", "Go back to the version that was live before."),
+    "canary": ("trial", "canary", "Try a version beside the champion: in shadow, or for a share."),
     "status": ("serving", "status", "What is live now."),
     "serve": ("serving", "serve", "Answer requests for every endpoint of the workspace."),
     "traffic": ("traffic", "traffic", "What was asked and answered, as the server recorded it."),
@@ -45,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "monitor": ("monitor", "monitor", "Drift, late labels and alerts of what is live."),
     "explain": ("monitor", "explain", "Why did it alarm? Causes in order, evidence, effect sizes."),
     "alert": ("monitor", "alert", "Acknowledge, take, snooze or close an alert; list them."),
+    "notify": ("notify", "notify", "Who is told of alerts and decisions; a test; what was sent."),
     "audit": ("workspace", "audit", "Verify the journal and every registered version."),
     "doctor": ("workspace", "doctor", "Look for what is wrong with the installation and the workspace."),
     "backup": ("workspace", "backup", "Copy the workspace into one file while it is used."),
@@ -55,8 +57,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 _GROUPS = (
     ("From data to a model", ("init", "check", "contract", "train", "evaluate", "why", "run", "demo")),
     ("Versions", ("register", "versions", "log", "diff", "alias", "checkout", "rebuild", "delete")),
-    ("In production", ("deploy", "promote", "rollback", "status", "serve", "traffic", "label", "predict")),
-    ("Watching", ("monitor", "explain", "alert")),
+    ("In production", ("deploy", "promote", "rollback", "canary", "status", "serve", "traffic", "label",
+                       "predict")),
+    ("Watching", ("monitor", "explain", "alert", "notify")),
     ("Workspace", ("audit", "doctor", "backup", "restore")),
 )
 

@@ -81,7 +81,7 @@ def status(call: Call, model: str | None) -> None:
     from trimtab.serving.status import fleet
 
     workspace = call.workspace()
-    rows = fleet(workspace.versions, workspace.rollouts, model=model)
+    rows = fleet(workspace.versions, workspace.rollouts, workspace.stages, model=model)
     minute = last_minute(workspace.folder / "serving", workspace.clock)
     known = {(one.model, one.endpoint): brief(workspace.db, one.model, one.version, one.endpoint)
              for row in rows for one in row.live}
@@ -89,10 +89,11 @@ def status(call: Call, model: str | None) -> None:
                 "last_minute": minute[name, endpoint].to_json() if (name, endpoint) in minute else None}
                for (name, endpoint), told in known.items()]
     alerts = workspace.alerts.list(model, states=("open", "acknowledged"))
-    told = [{"id": one.id, "model": one.model, "version": one.version, "endpoint": one.endpoint, "state": one.state,
-             "opened_at": one.opened_at, "sentence": one.sentence, "broken": one.broken} for one in alerts]
+    shown = [{"id": one.id, "model": one.model, "version": one.version, "endpoint": one.endpoint, "state": one.state,
+              "opened_at": one.opened_at, "sentence": one.sentence, "broken": one.broken} for one in alerts]
+    lost = len(workspace.notices.list(model, state="gave_up", limit=1000))
     call.show({"schema": "trimtab.status/1", "models": [row.to_json() for row in rows], "traffic": traffic,
-               "alerts": told}, lambda: _render(rows, alerts, minute, known))
+               "alerts": shown, "notices_given_up": lost}, lambda: _render(rows, alerts, lost, minute, known))
 
 
 @click.command()
@@ -100,8 +101,12 @@ def status(call: Call, model: str | None) -> None:
 @click.option("--port", default=8321, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
 @click.option("--durability", type=click.Choice(["fast", "strict"]), help="When a recorded prediction is safe "
               "from a power cut: within a second, or before its answer (default: trimtab.toml's, else fast).")
+@click.option("--grpc-port", type=click.IntRange(0, 65535), help="Speak gRPC there too (trimtab[grpc]); 0 picks one.")
+@click.option("--default", metavar="MODEL", default="", help="Whom requests are for that name no model (MLflow's "
+              "/invocations); else the only model that is live.")
 @command
-def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"] | None) -> None:
+def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"] | None, grpc_port: int | None,
+          default: str) -> None:
     """Answer requests for every endpoint of the workspace; follows deploy, promote and rollback by itself.
 
     Each prediction is recorded before its answer goes out; see trimtab traffic.
@@ -109,7 +114,7 @@ def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"
     from trimtab.doors import server
 
     workspace = call.workspace(create=True)
-    server.serve(workspace, host, port, durability=durability or _durability(),
+    server.serve(workspace, host, port, durability=durability or _durability(), default=default, grpc_port=grpc_port,
                  on_ready=lambda url: click.echo(f"Serving on {url}", err=True))
 
 
@@ -141,10 +146,7 @@ def predict(call: Call, version: str, table: Path, limit: int) -> None:
 
 
 def _show(call: Call, change: Change) -> None:
-    call.show({"schema": "trimtab.change/1", "model": change.model, "endpoint": change.endpoint, "verb": change.verb,
-               "before": change.before, "version": change.after, "revision": change.revision,
-               "changed": change.changed, "dry_run": change.dry_run, "why": change.why},
-              lambda: render_change(change))
+    call.show(change.to_json(), lambda: render_change(change))
 
 
 def render_change(change: Change) -> None:
@@ -158,7 +160,7 @@ def render_change(change: Change) -> None:
         screen.follow("trimtab serve" if change.before is None else f"trimtab log {change.model}")
 
 
-def _render(rows: list[ModelStatus], alerts: list[Alert], minute: Mapping[tuple[str, str], Glance],
+def _render(rows: list[ModelStatus], alerts: list[Alert], lost: int, minute: Mapping[tuple[str, str], Glance],
             known: Mapping[tuple[str, str], Brief]) -> None:
     if not rows:
         screen.line("", "no model has a version yet")
@@ -174,6 +176,8 @@ def _render(rows: list[ModelStatus], alerts: list[Alert], minute: Mapping[tuple[
                                                *_minute(glance), *told.words]))
     for alert in alerts:
         screen.line("ALERT", f"{alert.id}  {alert.model}@v{alert.version}  {alert.sentence}", style="red")
+    if lost:
+        screen.line("Not told", f"{screen.count(lost, 'notice')} given up: trimtab notify list", style="red")
     waiting = next((row for row in rows if row.newest is not None and not row.live), None)
     newer = next((row for row in rows if row.champion and row.newest and row.newest.number > row.champion.number), None)
     if alerts:
@@ -194,7 +198,7 @@ def _minute(glance: Glance | None) -> list[str]:
 
 
 def _cells(row: ModelStatus) -> list[str]:
-    live = ", ".join(f"v{one.version} 100%" + ("" if one.endpoint == "production" else f" at {one.endpoint}")
+    live = ", ".join(row.shares(one) + ("" if one.endpoint == "production" else f" at {one.endpoint}")
                      for one in row.live) or "not live"
     since = f"since {screen.moment(row.live[0].at)} by {row.live[0].by}" if row.live else ""
     metric = row.metric

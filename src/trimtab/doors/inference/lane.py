@@ -2,14 +2,16 @@
 
 In front of uvicorn's own protocol. An everyday request came in whole and at once, with plain headers, called by this
 machine's name, with a small JSON body, to a model that lately answered within a moment: it is decoded, predicted and
-counted on the event loop, by the functions that the routes use, and answered with the headers that the guard sets. All
-that came in one turn of the loop is recorded by one write, and only then answered. Everything else, and whatever goes
-wrong before that write, is uvicorn's, the guard's and the routes': they look again from the start and tell.
+counted on the event loop, by what the routes use, and answered, or refused, with the headers that the guard sets. All
+that came in one turn of the loop is recorded by one write, and only then answered. Everything else, and whatever fails
+by a fault, is uvicorn's, the guard's and the routes': they look again from the start and tell.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -18,8 +20,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from trimtab.doors import guard, wire
 from trimtab.doors.desk import Desk
-from trimtab.doors.inference.routes import Answering, infer_rows, predict_rows
-from trimtab.errors import TrimtabError
+from trimtab.doors.inference import tensors
+from trimtab.doors.inference.asking import SIDE, ask
+from trimtab.doors.inference.routes import predicted
+from trimtab.errors import Malformed, TooLarge, TrimtabError
+from trimtab.serving.engine import Engine
 from trimtab.serving.rollout import PRODUCTION
 from trimtab.serving.source import Place
 from trimtab.traffic.log import TrafficLog
@@ -31,13 +36,12 @@ _PLANS: Final = 512
 _PLAIN: Final = frozenset({b"host", b"content-type", b"content-length", b"connection", b"accept", b"accept-encoding",
                            b"accept-language", b"user-agent", b"traceparent", b"tracestate"})
 _JSON: Final = frozenset({b"application/json", b"application/json; charset=utf-8"})
-_ROUTES: Final[tuple[tuple[bytes, bytes, Answering, str], ...]] = (
-    (b"POST /v2/models/", b"/infer HTTP/1.1", infer_rows, "v2"),
-    (b"POST /api/models/", b"/predict HTTP/1.1", predict_rows, ""))
 _CONTROLS: Final = bytes([*range(32), 127])
 _GOOD: Final = STATUS_LINE[200]
-_MARKS: Final = b"content-type: application/json\r\n" + b"".join(
+_MARKS: Final = b"content-type: application/json\r\n" + SIDE.encode() + b": champion\r\n" + b"".join(
     name + b": " + value + b"\r\n" for name, value in guard.MARKS)
+
+Answering = Callable[[Engine, str, bytes], bytes]
 
 
 class Plan(NamedTuple):
@@ -58,7 +62,7 @@ class Lane:
     def __init__(self, desk: Desk, app: guard.Guard, log: TrafficLog | None) -> None:
         self._desk, self._app, self._log = desk, app, log
         self._plans: dict[bytes, Plan | None] = {}
-        self._due: list[tuple[Connection, bytes, Plan]] = []
+        self._due: list[Due] = []
         self._disk = ThreadPoolExecutor(1, "trimtab-disk") if log is not None and log.waits else None
         self._writing = False
         self._dated: object = None
@@ -83,14 +87,23 @@ class Lane:
         if plan is None or len(data) != end + 4 + plan.length:
             return False
         model = plan.place.model
-        live = self._desk.engine.live.get(plan.place)
-        if live is None or self._desk.metrics.of(model, PRODUCTION, live.number).pace_us > MOMENT_US:
+        engine = self._desk.engine
+        live = engine.live.get(plan.place)
+        if live is None or live.beside is not None or \
+                engine.metrics.of(model, PRODUCTION, live.champion.number).pace_us > MOMENT_US:
             return False
+        told: bytes | TrimtabError
         try:
-            sent = plan.answer(self._desk, model, None, data[end + 4:])
+            told = plan.answer(engine, model, data[end + 4:])
+        except TrimtabError as problem:
+            if problem.answer.http == 500:
+                return False
+            if isinstance(problem, Malformed | TooLarge):
+                engine.metrics.refused(model, problem.code)
+            told = problem
         except Exception:  # noqa: BLE001  the guard meets it too, and tells it
             return False
-        self._due.append((connection, sent, plan))
+        self._due.append((connection, plan, told))
         if len(self._due) == 1 and not self._writing:
             connection.loop.call_soon(self._flush, connection.loop)
         return True
@@ -112,8 +125,7 @@ class Lane:
         waiting = loop.run_in_executor(self._disk, self._written, frames)
         waiting.add_done_callback(lambda done: self._safe(loop, due, done.result()))
 
-    def _safe(self, loop: asyncio.AbstractEventLoop, due: list[tuple[Connection, bytes, Plan]],
-              problem: TrimtabError | None) -> None:
+    def _safe(self, loop: asyncio.AbstractEventLoop, due: list[Due], problem: TrimtabError | None) -> None:
         self._writing = False
         self._answer(due, problem)
         if self._due:
@@ -127,14 +139,16 @@ class Lane:
             return problem
         return None
 
-    def _answer(self, due: list[tuple[Connection, bytes, Plan]], problem: TrimtabError | None) -> None:
-        for connection, sent, plan in due:
-            if problem is None:
+    def _answer(self, due: list[Due], problem: TrimtabError | None) -> None:
+        for connection, plan, told in due:
+            if problem is not None and isinstance(told, bytes):
+                self._desk.engine.metrics.refused(plan.place.model, problem.code)
+                told = problem
+            if isinstance(told, bytes):
                 head = self._head(connection)
-                connection.answered(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(sent), sent))
+                connection.answered(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(told), told))
             else:
-                self._desk.metrics.refused(plan.place.model, problem.code)
-                connection.answered(_told(problem, plan, connection))
+                connection.answered(_told(told, plan, connection))
 
     def _head(self, connection: Connection) -> bytes:
         """Everything before the length; the date in it changes once a second."""
@@ -209,6 +223,27 @@ class Connection(HttpToolsProtocol):
 
     def _watch(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+
+Due = tuple[Connection, Plan, bytes | TrimtabError]
+
+
+def _infer(engine: Engine, model: str, body: bytes) -> bytes:
+    """Raises LookupError where more than JSON answers for every output is asked for."""
+    wanted = wire.decode(body, tensors.InferRequest, keys=tensors.least_keys)
+    if wanted.outputs is not None or wanted.parameters:
+        raise LookupError("not an everyday request")
+    answer = ask(engine, model, None, functools.partial(tensors.rows_for, wanted))
+    return wire.encode(tensors.answer_json(answer, wanted))
+
+
+def _predict(engine: Engine, model: str, body: bytes) -> bytes:
+    return wire.encode(predicted(engine, model, body)[0])
+
+
+_ROUTES: Final[tuple[tuple[bytes, bytes, Answering, str], ...]] = (
+    (b"POST /v2/models/", b"/infer HTTP/1.1", _infer, "v2"),
+    (b"POST /api/models/", b"/predict HTTP/1.1", _predict, ""))
 
 
 def planned(head: bytes) -> Plan | None:

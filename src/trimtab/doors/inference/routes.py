@@ -6,9 +6,6 @@ Both are the same sentence: rows in, checked against the contract of the version
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Callable
-from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -17,19 +14,22 @@ from starlette.routing import Route
 
 from trimtab import __version__
 from trimtab.doors import wire
-from trimtab.doors.desk import Desk, Json, desk, known_versions
-from trimtab.doors.inference import tensors
-from trimtab.errors import Malformed, NotFound, TooLarge, TrimtabError
+from trimtab.doors.desk import Json, desk, known_versions
+from trimtab.doors.inference import binary, tensors
+from trimtab.doors.inference.asking import SIDE, Rows, as_number, ask, told
+from trimtab.errors import Malformed, TooLarge, TrimtabError
 from trimtab.registry.bundle import Bundle
-from trimtab.serving.engine import Answer
-from trimtab.serving.rollout import PRODUCTION
+from trimtab.serving.answering import Answer
+from trimtab.serving.engine import Engine, State
+from trimtab.serving.lineup import Lineup
+from trimtab.serving.source import Place
 
-Answering = Callable[[Desk, str, int | None, bytes], bytes]
+EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
 
 async def server(_: Request) -> Response:
     """GET /v2: name, version and extensions of the server."""
-    return wire.reply({"name": "trimtab", "version": __version__, "extensions": []})
+    return wire.reply({"name": "trimtab", "version": __version__, "extensions": EXTENSIONS})
 
 
 async def live(_: Request) -> Response:
@@ -67,73 +67,65 @@ async def model_ready(request: Request) -> Response:
 
 async def infer(request: Request) -> Response:
     """POST /v2/models/M[/versions/V]/infer: tensors in, tensors out."""
-    return await _answered(request, infer_rows)
+    at, body = desk(request), await request.body()
+    answer, body, length = await at.predict(functools.partial(_infer, request, body))
+    if length is None:
+        return Response(body, media_type="application/json", headers=told(answer))
+    return Response(body, media_type="application/octet-stream", headers={**told(answer), binary.HEADER: str(length)})
 
 
 async def predict(request: Request) -> Response:
     """POST /api/models/M/predict: {"rows": [{…}]}, a bare list of rows, or one row; named answers out."""
-    return await _answered(request, predict_rows)
+    at, body = desk(request), await request.body()
+    made, answer = await at.predict(functools.partial(_predict, request, body))
+    return wire.reply(made, headers=told(answer))
 
 
-async def _answered(request: Request, answer: Answering) -> Response:
-    at, body, model = desk(request), await request.body(), request.path_params["model"]
-    given = request.path_params.get("version")
-    try:
-        number = None if given is None else as_number(given)
-        sent = await at.predict(functools.partial(answer, at, model, number, body))
-    except TrimtabError as problem:
-        broken = problem.details.get("violations", ())
-        at.metrics.refused(model, problem.code, broken_rows=len({one["row"] for one in broken}))  # type: ignore[attr-defined]
-        raise
-    return Response(sent, media_type="application/json")
-
-
-def engine_json(state: Any) -> Json:
+def engine_json(state: State) -> Json:
     """What the engine does, for health and status."""
     return {
         "ready": state.ready,
         "store": state.store or "reached",
         "revision": state.revision,
-        "endpoints": [{"model": place.model, "endpoint": place.endpoint, "version": bundle.number,
-                       "warning": bundle.warning} for place, bundle in sorted(state.live.items())],
+        "endpoints": [{"model": place.model, "endpoint": place.endpoint, "version": lineup.champion.number,
+                       "warning": lineup.champion.warning, "beside": _beside(lineup),
+                       "fallback": None if lineup.fallback is None else lineup.fallback.to_json()}
+                      for place, lineup in sorted(state.live.items(), key=lambda item: item[0])],
         "failed": [{"model": place.model, "endpoint": place.endpoint, "version": failure.version,
                     "reason": failure.reason, "at": failure.at, "serving": _serving(state, place)}
-                   for place, failure in sorted(state.failures.items())],
+                   for (place, _), failure in sorted(state.failures.items(), key=lambda item: item[0])],
     }
 
 
-def _serving(state: Any, place: Any) -> int | None:
-    bundle = state.live.get(place)
-    return None if bundle is None else int(bundle.number)
+def _beside(lineup: Lineup) -> Json | None:
+    tried = lineup.beside
+    return None if tried is None else {
+        "version": tried.bundle.number, "stage": tried.stage.stage, "share": tried.stage.share,
+        "waiting": tried.shadow.waiting, "dropped": tried.shadow.dropped, "lost": tried.shadow.broken}
 
 
-def infer_rows(at: Desk, model: str, number: int | None, body: bytes) -> bytes:
-    """The answer to a request of the Open Inference Protocol, recorded and counted."""
-    begun = time.perf_counter()
-    wanted = wire.decode(body, tensors.InferRequest, keys=tensors.least_keys)
-    bundle = at.engine.bundle(model, number)
-    if wanted.outputs is not None:
-        tensors.check_outputs(wanted, tensors.output_names(bundle))
-    rows = tensors.rows_of(wanted, bundle.contract.features)
-    answer = at.engine.answer(bundle, model, rows)
-    return _counted(at, answer, wire.encode(tensors.answer_json(answer, wanted)), begun)
+def _serving(state: State, place: Place) -> int | None:
+    lineup = state.live.get(place)
+    return None if lineup is None else lineup.champion.number
 
 
-def predict_rows(at: Desk, model: str, number: int | None, body: bytes) -> bytes:
-    """The answer to named rows, recorded and counted."""
-    begun = time.perf_counter()
+def _infer(request: Request, body: bytes) -> tuple[Answer, bytes, int | None]:
+    wanted = binary.read(body, request.headers.get(binary.HEADER))
+    answer = ask(desk(request).engine, request.path_params["model"], _number(request),
+                 functools.partial(tensors.rows_for, wanted), request.headers.get(SIDE))
+    return answer, *binary.write(tensors.answer_json(answer, wanted), wanted)
+
+
+def _predict(request: Request, body: bytes) -> tuple[Json, Answer]:
+    return predicted(desk(request).engine, request.path_params["model"], body, request.headers.get(SIDE))
+
+
+def predicted(engine: Engine, model: str, body: bytes, side: str | None = None) -> tuple[Json, Answer]:
+    """The answer to named rows, and how it is told."""
     given = wire.decode(body, object, keys=_least_keys)
-    bundle = at.engine.bundle(model, number)
-    answer = at.engine.answer(bundle, model, _named_rows(given))
-    return _counted(at, answer, wire.encode({
-        "schema": "trimtab.predictions/1", "model": answer.model, "version": answer.version,
-        "predictions": _predictions(answer)}), begun)
-
-
-def _counted(at: Desk, answer: Answer, sent: bytes, begun: float) -> bytes:
-    at.metrics.of(answer.model, PRODUCTION, answer.version).answered(
-        len(answer.ids), time.perf_counter() - begun, answer.latency_us)
-    return sent
+    answer = ask(engine, model, None, lambda bundle: _named_rows(given), side)
+    return {"schema": "trimtab.predictions/1", "model": answer.model, "version": answer.version,
+            "predictions": _predictions(answer)}, answer
 
 
 def _least_keys(given: object) -> int:
@@ -149,11 +141,14 @@ def _predictions(answer: Answer) -> list[Json]:
     if answer.prediction.probabilities is not None:
         labels = [label if isinstance(label, str) else msgspec.json.encode(label).decode() for label in answer.classes]
         for row, chances in zip(made, answer.prediction.probabilities.tolist(), strict=True):
-            row["probabilities"] = dict(zip(labels, chances, strict=True))
+            row["probabilities"] = dict(zip(labels, map(wire.finite, chances), strict=True))
+    for place, one in answer.instead.items():
+        made[place] |= {"fallback": one.to_json(), "probabilities": None} if answer.classes else {
+            "fallback": one.to_json()}
     return made
 
 
-def _named_rows(given: object) -> list[dict[str, object]]:
+def _named_rows(given: object) -> Rows:
     if isinstance(given, dict) and set(given) == {"rows"} and isinstance(given["rows"], list):
         given = given["rows"]
     if isinstance(given, dict):
@@ -170,16 +165,12 @@ def _named_rows(given: object) -> list[dict[str, object]]:
 
 
 def _bundle(request: Request) -> Bundle:
-    number = request.path_params.get("version")
-    return desk(request).engine.bundle(request.path_params["model"], None if number is None else as_number(number))
+    return desk(request).engine.bundle(request.path_params["model"], _number(request))
 
 
-def as_number(text: str) -> int:
-    """A version's number from a URL: `7` or `v7`. Raises NotFound, since nothing can have another name."""
-    digits = text[1:] if text[:1] in ("v", "V") else text
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
-        raise NotFound(f"{text[:40]!r} is not a version's number; write it as 7")
-    return int(digits)
+def _number(request: Request) -> int | None:
+    given = request.path_params.get("version")
+    return None if given is None else as_number(given)
 
 
 _MODEL = "/v2/models/{model}"

@@ -16,7 +16,7 @@ from trimtab.data.contract import Column
 from trimtab.doors import wire
 from trimtab.errors import Malformed, TooLarge
 from trimtab.registry.bundle import Bundle
-from trimtab.serving.engine import Answer
+from trimtab.serving.answering import Answer
 
 MAX_ROWS = 10_000
 Datatype = Literal["BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32",
@@ -30,12 +30,12 @@ _NUMERIC = ("number", "integer", "boolean")
 
 
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One input. `data`: flat, or nested as `shape` says."""
+    """One input. `data`: flat, or nested as `shape` says; left out where it follows as bytes (see `binary`)."""
 
     name: str
     shape: list[int]
     datatype: Datatype
-    data: list[Any]
+    data: list[Any] | msgspec.UnsetType = msgspec.UNSET
     parameters: dict[str, Any] = {}
 
 
@@ -57,7 +57,14 @@ class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def least_keys(request: InferRequest) -> int:
     """How many keys the request must have had at least: see `wire.decode`."""
-    return 1 + 4 * len(request.inputs) + (request.id is not None)
+    return 1 + 4 * len(request.inputs) + (request.id is not None) - sum(
+        [tensor.data is msgspec.UNSET for tensor in request.inputs])
+
+
+def rows_for(request: InferRequest, bundle: Bundle) -> list[dict[str, object]]:
+    """The rows of a request that `bundle` can answer wholly. Raises Malformed, TooLarge."""
+    check_outputs(request, output_names(bundle))
+    return rows_of(request, bundle.contract.features)
 
 
 def rows_of(request: InferRequest, features: Sequence[Column]) -> list[dict[str, object]]:
@@ -91,7 +98,7 @@ def check_outputs(request: InferRequest, answers: Sequence[str]) -> None:
                             field="outputs")
 
 
-def answer_json(answer: Answer, request: InferRequest) -> dict[str, object]:
+def answer_json(answer: Answer, request: InferRequest) -> dict[str, Any]:
     """The response: `predict`, for classifiers `probabilities`; the ids of the predictions and the version beside."""
     asked = {wanted.name for wanted in request.outputs} if request.outputs else None
     values, probabilities = answer.prediction.values, answer.prediction.probabilities
@@ -99,22 +106,31 @@ def answer_json(answer: Answer, request: InferRequest) -> dict[str, object]:
         "name": "predict", "datatype": label_datatype(answer.classes), "shape": [len(values)],
         "data": [wire.finite(v) if isinstance(v, float) else v for v in values]}]
     if probabilities is not None:
+        shares = [wire.finite(share) for share in probabilities.ravel().tolist()]
         outputs.append({"name": "probabilities", "datatype": "FP64", "shape": list(probabilities.shape),
-                        "data": probabilities.ravel().tolist(), "parameters": {"classes": list(answer.classes)}})
-    made: dict[str, object] = {"model_name": answer.model, "model_version": str(answer.version)}
+                        "data": shares, "parameters": {"classes": list(answer.classes)}})
+    made: dict[str, Any] = {"model_name": answer.model, "model_version": str(answer.version)}
     if request.id is not None:
         made["id"] = request.id
-    made["parameters"] = {"prediction_ids": answer.ids, "version": answer.version,
+    told: dict[str, object] = {"prediction_ids": answer.ids, "version": answer.version,
                           "model_version": str(answer.version)}
+    made["parameters"] = told
+    if answer.instead:
+        told["fallbacks"] = [{"row": place, **one.to_json()} for place, one in sorted(answer.instead.items())]
     made["outputs"] = [output for output in outputs if asked is None or output["name"] in asked]
     return made
 
 
-def metadata(bundle: Bundle, model: str, versions: Sequence[int]) -> dict[str, object]:
+def columns_of(bundle: Bundle) -> list[tuple[str, Datatype, list[int]]]:
+    """Name, datatype and shape of the tensor that each feature comes in; -1 is any number of rows."""
+    return [(column.name, _DATATYPES[column.type], [-1]) for column in bundle.contract.features]
+
+
+def metadata(bundle: Bundle, model: str, versions: Sequence[int]) -> dict[str, Any]:
     """Inputs, outputs and versions of a model, with -1 for the number of rows."""
     features = bundle.contract.features
     inputs: list[dict[str, object]] = [
-        {"name": column.name, "datatype": _DATATYPES[column.type], "shape": [-1]} for column in features]
+        {"name": name, "datatype": datatype, "shape": shape} for name, datatype, shape in columns_of(bundle)]
     if all(column.type in _NUMERIC for column in features):
         inputs = [{"name": "input", "datatype": "FP64", "shape": [-1, len(features)],
                    "parameters": {"columns": [column.name for column in features], "instead_of": "the columns below"}},
@@ -124,12 +140,11 @@ def metadata(bundle: Bundle, model: str, versions: Sequence[int]) -> dict[str, o
     if has_probabilities(bundle):
         outputs.append({"name": "probabilities", "datatype": "FP64", "shape": [-1, len(bundle.classes)],
                         "parameters": {"classes": list(bundle.classes)}})
-    made: dict[str, object] = {
+    return {
         "name": model, "versions": [str(number) for number in versions], "platform": "trimtab_sklearn",
         "inputs": inputs, "outputs": outputs,
         "parameters": {"version": bundle.number, "task": bundle.task, "digest": bundle.digest,
                        "threshold": bundle.threshold, "warning": bundle.warning}}
-    return made
 
 
 def output_names(bundle: Bundle) -> tuple[str, ...]:
@@ -180,6 +195,8 @@ def _values(tensor: Tensor) -> list[object]:
         raise Malformed(f"{name}: shape {shape[:8]} must be whole numbers from 0 on", field=name)
     if shape[0] > MAX_ROWS:
         raise TooLarge(f"{name}: {shape[0]:,} rows are over the limit of {MAX_ROWS:,} in one request; split them")
+    if tensor.data is msgspec.UNSET:
+        raise Malformed(f"{name}: missing required field data", field=name)
     flat: list[object] = tensor.data
     if flat and isinstance(flat[0], list):
         if len(shape) != 2 or len(flat) != shape[0] or not all(

@@ -58,7 +58,8 @@ def once(workspace: Workspace, key: str | None, request: bytes, work: Callable[[
 
 def _claim(workspace: Workspace, key: str, meant: str) -> tuple[int, Answer] | None:
     """The answer given before; None where the work is this request's to do."""
-    revision, now = workspace.rollouts.revision(), workspace.clock.now()
+    revision = max(workspace.rollouts.revision(), workspace.stages.revision())
+    now = workspace.clock.now()
     row = {"key": key, "request": meant, "status": _PENDING, "answer": canon.dumps({"revision": revision}).decode(),
            "at": clock.to_text(now)}
     try:

@@ -10,7 +10,7 @@ import functools
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.requests import Request
@@ -20,12 +20,16 @@ from starlette.routing import Route
 from trimtab import __version__
 from trimtab.doors import wire
 from trimtab.doors.desk import Desk, Json, desk
-from trimtab.doors.inference.routes import as_number, engine_json
+from trimtab.doors.inference.asking import as_number
+from trimtab.doors.inference.routes import engine_json
 from trimtab.doors.rest.idempotency import once
 from trimtab.errors import Malformed
 from trimtab.registry.model import Alias, Version
 from trimtab.serving.rollout import PRODUCTION, Change
 from trimtab.traffic.labels import KeyKind
+
+if TYPE_CHECKING:
+    from trimtab.project.trying import Tried
 
 MAX_PAGE = 1000
 _one_change_at_a_time = threading.Lock()
@@ -52,6 +56,24 @@ class GoBack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     why: str = ""
     to: int | None = None
+    endpoint: str = PRODUCTION
+    dry_run: bool = False
+
+
+class TryBeside(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST …/canary; share 0 is shadow."""
+
+    version: int
+    share: float = 0.0
+    why: str = ""
+    endpoint: str = PRODUCTION
+    dry_run: bool = False
+
+
+class EndTrial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST …/canary/stop."""
+
+    why: str = ""
     endpoint: str = PRODUCTION
     dry_run: bool = False
 
@@ -85,8 +107,12 @@ async def metrics(request: Request) -> Response:
     """GET /metrics: the counters of this process as Prometheus reads them."""
     at = desk(request)
     state = at.engine.state
-    text = at.metrics.text(waiting=at.waiting, store_away=bool(state.store), live=[
-        (place.model, place.endpoint, bundle.number) for place, bundle in sorted(state.live.items())])
+    live = sorted(state.live.items(), key=lambda item: item[0])
+    text = at.engine.metrics.text(
+        waiting=at.waiting, store_away=bool(state.store),
+        live=[(place.model, place.endpoint, one.champion.number) for place, one in live],
+        dropped=[((place.model, place.endpoint, one.beside.bundle.number), one.beside.shadow.dropped)
+                 for place, one in live if one.beside is not None])
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -95,7 +121,7 @@ async def status(request: Request) -> Response:
     from trimtab.serving.status import fleet
 
     at = desk(request)
-    rows = await at.run(lambda: fleet(at.workspace.versions, at.workspace.rollouts))
+    rows = await at.run(lambda: fleet(at.workspace.versions, at.workspace.rollouts, at.workspace.stages))
     return wire.reply({"schema": "trimtab.status/1", "models": [row.to_json() for row in rows],
                        "server": engine_json(at.engine.state)})
 
@@ -190,6 +216,25 @@ async def rollback(request: Request) -> Response:
         name, by=at.workspace.actor, why=body.why, to=body.to, endpoint=body.endpoint, dry_run=body.dry_run))
 
 
+async def canary(request: Request) -> Response:
+    """POST /api/models/M/canary: {"version", "share", "why", "endpoint", "dry_run"}; share 0 is shadow."""
+    from trimtab.project.trying import try_beside
+
+    body = wire.decode(await request.body(), TryBeside)
+    return await _change(request, lambda at, name: try_beside(
+        at.workspace, name, body.version, share=body.share, why=body.why, endpoint=body.endpoint,
+        dry_run=body.dry_run))
+
+
+async def stop_canary(request: Request) -> Response:
+    """POST /api/models/M/canary/stop: {"why", "endpoint", "dry_run"}."""
+    from trimtab.project.trying import end
+
+    body = wire.decode(await request.body(), EndTrial)
+    return await _change(request, lambda at, name: end(
+        at.workspace, name, why=body.why, endpoint=body.endpoint, dry_run=body.dry_run))
+
+
 async def labels(request: Request) -> Response:
     """POST /api/labels: {"model", "join", "labels": [{"id", "truth"}]}; all of them are kept or none.
 
@@ -200,6 +245,13 @@ async def labels(request: Request) -> Response:
     at, body = desk(request), wire.decode(await request.body(), TellLabels)
     told = await at.run(lambda: tell(at.workspace, body.model, body.join, [(one.id, one.truth) for one in body.labels]))
     return wire.reply(told.to_json())
+
+
+async def notices(request: Request) -> Response:
+    """GET /api/notices?model=…&limit=…: what people were told, or are to be, the newest first."""
+    at, model, limit = desk(request), request.query_params.get("model"), _limit(request)
+    found = await at.run(lambda: at.workspace.notices.list(model, limit=limit))
+    return wire.reply({"schema": "trimtab.notices/1", "notices": [one.to_json() for one in found]})
 
 
 async def verify(request: Request) -> Response:
@@ -223,17 +275,15 @@ def alias_json(found: Alias) -> Json:
             "moved_by": found.moved_by}
 
 
-async def _change(request: Request, verb: Callable[[Desk, str], Change]) -> Response:
+async def _change(request: Request, verb: Callable[[Desk, str], Change | Tried]) -> Response:
     at, name = desk(request), request.path_params["model"]
     key = request.headers.get("idempotency-key")
     meant = b"\n".join([request.method.encode(), request.url.path.encode(), await request.body()])
 
     def work() -> Json:
-        change = verb(at, name)
+        made = verb(at, name)
         at.engine.refresh()
-        return {"schema": "trimtab.change/1", "model": change.model, "endpoint": change.endpoint, "verb": change.verb,
-                "before": change.before, "version": change.after, "revision": change.revision,
-                "changed": change.changed, "dry_run": change.dry_run, "why": change.why}
+        return made.to_json()
 
     def in_turn() -> tuple[int, Json]:
         with _one_change_at_a_time:
@@ -257,8 +307,11 @@ ROUTES = [
     Route("/api/registry/{model}", model), Route("/api/registry/{model}/versions/{number}", one_version),
     Route(_ALIAS, get_alias, methods=["GET"]), Route(_ALIAS, put_alias, methods=["PUT"]),
     Route(_ALIAS, delete_alias, methods=["DELETE"]),
+    Route("/api/notices", notices),
     Route("/api/labels", labels, methods=["POST"]), Route("/api/log/{model}", log), Route("/api/audit/verify", verify),
     Route("/api/models/{model}/deploy", deploy, methods=["POST"]),
     Route("/api/models/{model}/promote", promote, methods=["POST"]),
     Route("/api/models/{model}/rollback", rollback, methods=["POST"]),
+    Route("/api/models/{model}/canary", canary, methods=["POST"]),
+    Route("/api/models/{model}/canary/stop", stop_canary, methods=["POST"]),
 ]

@@ -182,16 +182,38 @@ class _Server(uvicorn.Server):
             self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what waits in the backlog or on its way in, each answer closing its connection; then end.
+        """Take no new connection, answer what comes over those that are there, each answer closing its own; then end.
 
-        uvicorn alone resets a connection whose request it has not begun to read.
+        uvicorn alone resets a connection that it has not accepted yet, or whose request it has not begun to read.
         """
+        await self._stop_listening(sockets or [])
         self._app.draining = True
         begun, quiet = time.monotonic(), 0
-        while not self.force_exit and quiet < _QUIET_TICKS and time.monotonic() - begun < _LINGER_S:
+        while not self.force_exit and quiet < _QUIET_TICKS and time.monotonic() - begun < _LINGER_S \
+                and self.server_state.connections:
             await asyncio.sleep(_TICK_S)
             quiet = 0 if self._app.in_flight else quiet + 1
         await super().shutdown(sockets=sockets)
+
+    async def _stop_listening(self, sockets: list[socket.socket]) -> None:
+        """Who connected already is let in, who comes later is refused. Before any answer tells a client to come anew:
+        it would connect while the socket closes, and be reset."""
+        loop, waiting = asyncio.get_running_loop(), []
+        for listening in [one.dup() for one in sockets]:
+            for server in self.servers:
+                server.close()
+            listening.setblocking(False)
+            with contextlib.suppress(OSError):
+                while True:
+                    waiting.append(listening.accept()[0])
+            listening.close()
+        for each in waiting:
+            each.setblocking(False)
+            await loop.connect_accepted_socket(self._connection, each)
+
+    def _connection(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(config=self.config, server_state=self.server_state,  # type: ignore[call-arg]
+                                               app_state=self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

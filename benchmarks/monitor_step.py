@@ -2,8 +2,8 @@
 
 One endpoint with so many predictions behind it, in closed segments, labelled; then windows of 1,000 new rows come, with
 the labels of 1,000 rows of a day ago, and each is one step. Two ways take turns over the same traffic: `incremental`
-(what the product does) and `whole` (labels looked for among all rows of the last 30 days, as before). CPU seconds are this
-process's own. One JSON object a line; flat is what it should be.
+(what the product does) and `whole` (labels looked for among all rows of the last 30 days, as before). CPU seconds are
+this process's own. One JSON object a line; flat is what it should be.
 
     python benchmarks/monitor_step.py [ROWS …]
 """
@@ -16,7 +16,6 @@ import statistics
 import sys
 import tempfile
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 

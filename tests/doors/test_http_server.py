@@ -171,7 +171,7 @@ def test_clients_that_ask_without_pause_are_not_reset_by_sigterm(folder: Path) -
     ws.rollouts.deploy("risk", 1, by="ada")
     ws.close()
     payload = json.dumps(body()).encode()
-    for _ in range(5):
+    for _ in range(2):
         running, asked, ends = Running(folder), [0] * 6, [""] * 6
         host, port = running.url.removeprefix("http://").split(":")
         head = (f"POST /v2/models/risk/infer HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from trimtab.tracking.runs import Runs
     from trimtab.traffic.labels import Labels
     from trimtab.traffic.query import Traffic
+    from trimtab.traffic.tables import Tables
 
 FOLDER = ".trimtab"
 SETTINGS = "workspace.toml"
@@ -211,6 +212,13 @@ class Workspace:
         from trimtab.traffic.query import Traffic
 
         return Traffic(self.folder / "traffic")
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The closed tables of traffic, and their digests."""
+        from trimtab.traffic.tables import Tables
+
+        return Tables(self.folder / "traffic", self.db, self.journal)
 
     def close(self) -> None:
         """Give the database's connections back."""

@@ -78,7 +78,7 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durab
     reach), Conflict (a port is taken), UsageError (no such address), MissingExtra (gRPC without grpcio).
     """
     listening = _listen(host, port)
-    closer = Closer(workspace.folder / "traffic")
+    closer = Closer(workspace.folder / "traffic", lambda: workspace.tables.note(by=workspace.actor))
     recorder = TrafficLog(workspace.folder / "traffic", writer=workspace.ids.short("w"), now=workspace.clock,
                           durability=durability, on_finished=closer.wake)
     engine = make_engine(workspace, recorder.append)
@@ -125,10 +125,11 @@ def run(desk: Desk, log: TrafficLog | None, listening: socket.socket, *, on_read
 
 class Closer:
     """Has finished segments of traffic made into tables, in a process of its own: once at the start, for what killed
-    servers left, and whenever it is woken. Where that fails the segments stay as they are and are read as they are."""
+    servers left, and whenever it is woken. Where that fails the segments stay as they are and are read as they are.
+    on_closed: called after; what it can't do now is done the next time."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, on_closed: Callable[[], object]) -> None:
+        self._folder, self._on_closed = folder, on_closed
         self._due, self._stopping = threading.Event(), threading.Event()
         self._turn = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -136,7 +137,7 @@ class Closer:
 
     def start(self) -> None:
         """Begin, if there is something to do."""
-        if any(self._folder.glob("*/*.log")):
+        if any(self._folder.glob("*/*.*")):
             self._due.set()
         self._thread.start()
 
@@ -166,6 +167,10 @@ class Closer:
             ended = self._process.wait()
             if ended and not self._stopping.is_set():
                 guard.log("traffic.closing_failed", {"exit": ended})
+            try:
+                self._on_closed()
+            except TrimtabError as problem:
+                guard.log("traffic.not_noted", {"reason": str(problem)})
 
 
 class _Server(uvicorn.Server):

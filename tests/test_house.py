@@ -26,6 +26,7 @@ OUTERMOST = frozenset({
     "src/trimtab/doors/cli/main.py: main",
     "src/trimtab/doors/guard.py: __call__",
     "src/trimtab/doors/inference/grpc_door.py: call",
+    "src/trimtab/doors/inference/lane.py: take",
     "src/trimtab/pipeline/custom.py: _import",
     "src/trimtab/pipeline/custom.py: call",
     "src/trimtab/pipeline/fitting.py: answers",

@@ -78,6 +78,11 @@ class Contract:
         raise LookupError("the contract names no target column")
 
     @cached_property
+    def feature_names(self) -> Mapping[str, None]:
+        """The names of the features, in order; its keys compare at once with those of a row."""
+        return dict.fromkeys(column.name for column in self.features)
+
+    @cached_property
     def digest(self) -> Digest:
         """Digest of everything that the contract says."""
         return canon.digest_json([self.version, self.owner, [

@@ -29,7 +29,8 @@ Recorder = Callable[[Record], None]
 class Answer:
     """What one request got: one id per row, in the order of time; all rows from one version. stage: whether that is
     the champion, the canary beside it, or a version asked for by number. instead: the rows, by place, that the model
-    did not answer; their value is the fallback's, None where it abstains."""
+    did not answer; their value is the fallback's, None where it abstains. latency_us: of contract check and
+    prediction."""
 
     model: str
     version: int
@@ -38,6 +39,7 @@ class Answer:
     classes: tuple[Label, ...]
     stage: Stage = "champion"
     instead: Mapping[int, Instead] = field(default_factory=dict)
+    latency_us: int = 0
 
 
 class Answering:
@@ -134,7 +136,7 @@ class Answering:
         """(the answer, recorded; when it was given)"""
         now = self._clock.now()
         made = Answer(model=lineup.place.model, version=bundle.number, prediction=prediction, classes=bundle.classes,
-                      ids=sorted(self._ids.prediction(now) for _ in rows), stage=stage)
+                      ids=sorted([self._ids.prediction(now) for _ in rows]), stage=stage, latency_us=latency_us)
         at = clock.to_text(now)
         if rows and self._record is not None:
             self._keep(bundle, recorded(bundle, lineup.place, made.ids, rows, at, stage, latency_us, prediction))

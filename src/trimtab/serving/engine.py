@@ -27,6 +27,7 @@ from trimtab.registry.bundle import Bundle
 from trimtab.serving.answering import Answer, Answering, Recorder
 from trimtab.serving.fallback import Fallback
 from trimtab.serving.lineup import Beside, Lineup, Side
+from trimtab.serving.metrics import Metrics
 from trimtab.serving.recording import Rows
 from trimtab.serving.rollout import PRODUCTION
 from trimtab.serving.shadow import Shadow
@@ -75,12 +76,14 @@ class Engine:
     """
 
     def __init__(self, source: Source, *, now: Clock, ids: Ids, poll_s: float = 0.05, keep: int = 4,
-                 log: Log | None = None, record: Recorder | None = None, shadow: type[Shadow] = Shadow,
+                 log: Log | None = None, record: Recorder | None = None, metrics: Metrics | None = None,
+                 shadow: type[Shadow] = Shadow,
                  fallback: Callable[[Place, Bundle], Fallback | None] = lambda place, bundle: None,
                  secret: Secret | None = None) -> None:
         self._source, self._clock, self._poll_s, self._keep, self._shadow = source, now, poll_s, keep, shadow
         self._log: Log = log or (lambda event, fields: None)
         self._fallback = fallback
+        self.metrics = metrics or Metrics()
         self._answering = Answering(now=now, ids=ids, record=record,
                                     secret=secret or functools.cache(lambda: os.urandom(32)))
         self._live: Mapping[Place, Lineup] = MappingProxyType({})
@@ -129,6 +132,11 @@ class Engine:
                 self._store = f"{problem} Serving on from memory."
 
     @property
+    def live(self) -> Mapping[Place, Lineup]:
+        """What answers now, by place."""
+        return self._live
+
+    @property
     def state(self) -> State:
         """A snapshot for health and status."""
         return State(live=self._live, failures=self._failures, store=self._store, revision=self._revision)
@@ -149,7 +157,8 @@ class Engine:
     def lineup(self, model: str, version: int | None = None, endpoint: str = PRODUCTION) -> Lineup:
         """What answers for a model now, for `answer`; a version by number answers alone. Raises as `bundle`."""
         if version is None:
-            found = self._live.get(Place(check_name("model", model), endpoint))
+            found = self._live.get(Place(model, endpoint)) or self._live.get(
+                Place(check_name("model", model), endpoint))
             if found is not None:
                 return found
         bundle = self.bundle(model, version, endpoint)
@@ -233,6 +242,8 @@ class Engine:
             lineup = replace(lineup, fallback=before.fallback if kept and before else self._declared(lineup))
         others = {key: one for key, one in self._live.items() if key != place}
         self._live = MappingProxyType(others if lineup is None else {**others, place: lineup})
+        if before is not None and lineup is not None and before.champion is not lineup.champion:
+            self.metrics.swapped(place.model, place.endpoint)
         if before is not None and before.beside is not None:
             shadow = before.beside.shadow
             if lineup is None or lineup.beside is None or lineup.beside.shadow is not shadow:

@@ -55,6 +55,12 @@ class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: list[Wanted] | None = None
 
 
+def least_keys(request: InferRequest) -> int:
+    """How many keys the request must have had at least: see `wire.decode`."""
+    return 1 + 4 * len(request.inputs) + (request.id is not None) - sum(
+        [tensor.data is msgspec.UNSET for tensor in request.inputs])
+
+
 def rows_for(request: InferRequest, bundle: Bundle) -> list[dict[str, object]]:
     """The rows of a request that `bundle` can answer wholly. Raises Malformed, TooLarge."""
     check_outputs(request, output_names(bundle))

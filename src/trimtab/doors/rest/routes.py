@@ -105,6 +105,19 @@ async def version(_: Request) -> Response:
     return wire.reply({"schema": "trimtab.server/1", "name": "trimtab", "version": __version__})
 
 
+async def metrics(request: Request) -> Response:
+    """GET /metrics: the counters of this process as Prometheus reads them."""
+    at = desk(request)
+    state = at.engine.state
+    live = sorted(state.live.items(), key=lambda item: item[0])
+    text = at.engine.metrics.text(
+        waiting=at.waiting, store_away=bool(state.store),
+        live=[(place.model, place.endpoint, one.champion.number) for place, one in live],
+        dropped=[((place.model, place.endpoint, one.beside.bundle.number), one.beside.shadow.dropped)
+                 for place, one in live if one.beside is not None])
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
 async def status(request: Request) -> Response:
     """GET /api/status: every model, as `trimtab status --json` has it, and what this server does."""
     from trimtab.serving.status import fleet
@@ -285,7 +298,8 @@ async def _change(request: Request, verb: Callable[[Desk, str], Change | Tried])
 
 _ALIAS = "/api/registry/{model}/aliases/{alias}"
 ROUTES = [
-    Route("/health", health), Route("/version", version), Route("/api/status", status),
+    Route("/health", health), Route("/version", version), Route("/metrics", metrics),
+    Route("/api/status", status),
     Route("/api/registry/{model}", model), Route("/api/registry/{model}/versions/{number}", one_version),
     Route(_ALIAS, get_alias, methods=["GET"]), Route(_ALIAS, put_alias, methods=["PUT"]),
     Route(_ALIAS, delete_alias, methods=["DELETE"]),

@@ -234,6 +234,7 @@ def _judged(space: Workspace, config: ProjectConfig, contract: Contract, data: L
     space.runs.log(run.id, {name: one.value for name, one in found.metrics.items()})
     space.runs.finish(run.id, outputs={"report": artifacts.save_report(space.blobs, report)})
     parts = registering.parts(report, _plain(config), contract, space.blobs, threshold=found.threshold,
+                              rows=None if by_frame else data.X[split.test],
                               positive=found.decision.positive if found.decision else None)
     version = space.versions.register(
         model, parts.files, flavor="sklearn", types=parts.types, ingredients=parts.ingredients,

@@ -85,6 +85,7 @@ def _register(project: Folder, trained: TrainReport, done: Evaluated, prepared: 
     workspace, found = project.workspace, done.evaluation
     parts = registering.parts(
         trained, project.config, prepared.contract, workspace.blobs, threshold=found.threshold,
+        rows=prepared.learnable.X[prepared.split.test],
         positive=found.decision.positive if found.decision else None)
     before = workspace.journal.head().seq
     version = workspace.versions.register(

@@ -36,6 +36,7 @@ def rebuild(workspace: Workspace, reference: str) -> RebuildReport:
             decision = judged.evaluation.decision
             parts = registering.parts(
                 run.report, project.config, run.prepared.contract, workspace.blobs,
+                rows=run.prepared.learnable.X[run.prepared.split.test],
                 threshold=judged.evaluation.threshold, positive=decision.positive if decision else None)
         again = workspace.versions.manifest(parts.files, flavor=version.manifest.flavor, types=parts.types,
                                             ingredients=parts.ingredients, facts=parts.facts)

@@ -16,8 +16,10 @@ from trimtab.config import ProjectConfig
 from trimtab.data import contract_toml
 from trimtab.data.contract import Contract
 from trimtab.flavors import sklearn as flavor
+from trimtab.flavors import tiers
 from trimtab.pipeline.code import function_code, module_file
-from trimtab.pipeline.model import CandidateResult, TrainReport
+from trimtab.pipeline.evaluate import load_candidate
+from trimtab.pipeline.model import Array, CandidateResult, TrainReport
 from trimtab.registry import ingredients
 from trimtab.registry.model import Ingredients
 from trimtab.store.blobs import BlobStore, read_bytes
@@ -35,15 +37,22 @@ class Parts:
     facts: dict[str, object]
 
 
-def parts(report: TrainReport, config: ProjectConfig, contract: Contract, blobs: BlobStore, *,
+def parts(report: TrainReport, config: ProjectConfig, contract: Contract, blobs: BlobStore, *, rows: Array | None,
           threshold: float | None, positive: Any = None) -> Parts:
-    """The chosen candidate of a training report as a version's parts. contract: of the raw columns."""
+    """The chosen candidate of a training report as a version's parts.
+
+    contract: of the raw columns. rows: held-out rows, encoded, on which the way of predicting is chosen; None where
+    the model takes no matrix.
+    """
     chosen = next(one for one in report.candidates if one.name == report.chosen)
     assert chosen.model is not None
+    told = facts(report, chosen, config, contract, threshold, positive)
+    if rows is not None:
+        told["predict"] = _tier(load_candidate(chosen, blobs, config), rows, report, config, threshold, positive)
     files = {flavor.FILE: read_bytes(blobs, chosen.model), "contract.toml": contract_toml.render(contract).encode(),
              **code_files(config.root, [name for name in (config.train.features, chosen.name) if name and ":" in name])}
     return Parts(
-        files=files, types=chosen.types, facts=facts(report, chosen, config, contract, threshold, positive),
+        files=files, types=chosen.types, facts=told,
         ingredients=ingredients.capture(config.root, config, blobs=blobs, dataset=report.dataset, split=report.split))
 
 
@@ -58,6 +67,17 @@ def facts(report: TrainReport, chosen: CandidateResult, config: ProjectConfig, c
         "candidate": chosen.name, "family": chosen.family, "params": dict(chosen.params), "formula": chosen.formula,
         "preprocessing": list(chosen.preprocessing), "transform": config.train.features, "metric": report.metric,
         "trusted": list(config.model.trusted), "libraries": libraries()}
+
+
+def _tier(estimator: Any, rows: Array, report: TrainReport, config: ProjectConfig, threshold: float | None,
+          positive: Any) -> dict[str, object]:
+    from threadpoolctl import threadpool_limits
+
+    at = None
+    if threshold is not None and positive in report.classes:
+        at = list(report.classes).index(positive), threshold
+    with threadpool_limits(limits=config.train.threads):
+        return tiers.choose(estimator, rows, threshold=at).to_json()
 
 
 def libraries() -> dict[str, str]:

@@ -48,12 +48,14 @@ class Bundle:
     """One loaded version, ready to predict. Safe to share between threads: nothing in it changes after loading.
 
     facts: "task", "classes", "positive", "threshold", "input" ("matrix": the encoded matrix, "frame": a pandas
-    DataFrame of raw columns), "features", "transform". `warning`: a sentence, empty where nothing is to be said.
+    DataFrame of raw columns), "features", "transform", "predict" (see `flavors.tiers`). fast: the form that the facts
+    tell of, which answers in the estimator's place. `warning`: a sentence, empty where nothing is to be said.
     """
 
     contract: Contract
     facts: Mapping[str, Any]
     estimator: Any
+    fast: Any = None
     transform: Callable[[pl.DataFrame], object] | None = None    # code of the project: gives a frame, as it should
     name: str = ""
     number: int = 0
@@ -87,6 +89,20 @@ class Bundle:
         """The probability of the positive class from which on it is the answer; None: the most probable class is."""
         value = self.facts.get("threshold")
         return None if value is None else float(value)
+
+    @property
+    def tier(self) -> dict[str, object]:
+        """How answers are computed here: {"tier", "tolerance", "difference", "rows", "row_invariant", "why"}.
+
+        As measured at registration; where nothing was, only that the estimator itself answers.
+        """
+        from trimtab.flavors import tiers
+
+        told = self.facts.get("predict")
+        if isinstance(told, Mapping) and (self.fast is not None or not told.get("tolerance")):
+            return dict(told)
+        why = "the faster form can't be made under the libraries that are installed here" if told else "never measured"
+        return tiers.Tier(tier=tiers.library(self.estimator), why=why).to_json()
 
     def predict(self, X: Array) -> Prediction:
         """Answers for the encoded matrix, shape (rows, features of the contract), float64 (see `data.encode`).
@@ -186,14 +202,15 @@ class Bundle:
         return from_frame(made, source="features transform").frame
 
     def _answer(self, X: Any) -> Prediction:
+        asked = self.estimator if self.fast is None else self.fast
         if not self.classes:
-            values = np.asarray(self.estimator.predict(X), dtype=np.float64).reshape(-1)
+            values = np.asarray(asked.predict(X), dtype=np.float64).reshape(-1)
             return Prediction(values=values.tolist())
         classes = self.classes
-        if not hasattr(self.estimator, "predict_proba"):
-            places = self._codes(self.estimator.predict(X))
+        if not hasattr(asked, "predict_proba"):
+            places = self._codes(asked.predict(X))
             return Prediction(values=[classes[place] for place in places])
-        given = np.asarray(self.estimator.predict_proba(X), dtype=np.float64)
+        given = np.asarray(asked.predict_proba(X), dtype=np.float64)
         if self._columns == tuple(range(len(classes))):
             probabilities = given
         else:
@@ -220,6 +237,7 @@ def load_bundle(versions: Versions, version: Version, *, trusted: Iterable[str] 
     """
     from trimtab.data.contract_toml import parse
     from trimtab.flavors import sklearn as flavor
+    from trimtab.flavors import tiers
 
     if version.manifest.flavor != flavor.FLAVOR:
         raise MissingExtra(f"{version.name} is of flavour {version.manifest.flavor!r}, which this trimtab can't load")
@@ -239,6 +257,7 @@ def load_bundle(versions: Versions, version: Version, *, trusted: Iterable[str] 
     transform = version_code.function(str(reference), code, version.name) if reference else None
     contract = parse(versions.read(version, "contract.toml").decode())
     return Bundle(contract=contract, facts=version.facts, estimator=estimator,
+                  fast=tiers.build(estimator, version.facts.get("predict")),
                   transform=cast("Callable[[pl.DataFrame], object] | None", transform), name=version.name,
                   number=version.number, digest=version.digest,
                   warning=f"{version.name} was {warning}" if warning else "")

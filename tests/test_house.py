@@ -25,6 +25,8 @@ MIGRATIONS = ROOT / "src" / "trimtab" / "store" / "migrations"
 OUTERMOST = frozenset({
     "src/trimtab/doors/cli/main.py: main",
     "src/trimtab/doors/guard.py: __call__",
+    "src/trimtab/flavors/onnx.py: _session",
+    "src/trimtab/flavors/onnx.py: converted",
     "src/trimtab/pipeline/custom.py: _import",
     "src/trimtab/pipeline/custom.py: call",
     "src/trimtab/pipeline/fitting.py: answers",

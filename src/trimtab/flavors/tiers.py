@@ -1,9 +1,10 @@
 """Which way of computing a version's answers is the fastest that gives the same answers?
 
 `choose` replays held-out rows, and rows made from them (each column far outside, each missing), through the estimator
-and through a faster form of it: NumPy formulas, or treelite for trees. Only where every answer agrees within the
-tolerance, no class changes, and both refuse the same rows, the faster form is taken; else the estimator itself, with
-the reason. What was measured is recorded with the version; `build` makes the recorded form again when it is loaded.
+and through a faster form of it: NumPy formulas, treelite for trees, or a graph that was asked for. Only where every
+answer agrees within the tolerance, no class changes, and both refuse the same rows, the faster form is taken; else the
+estimator itself, with the reason. What was measured is recorded with the version; `build` makes the recorded form again
+when it is loaded.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from typing import Any
 
 import numpy as np
 
+from trimtab.errors import UntrustedModel
 from trimtab.flavors import formulas, trees
 from trimtab.flavors.formulas import Array, Step, Unknown, chain, transformer
 
 TOLERANCE = 1e-9
-NUMPY, TREELITE = "numpy", "treelite"
+GRAPH_TOLERANCE = 1e-5                         # float32 keeps seven digits
+NUMPY, TREELITE, GRAPH = "numpy", "treelite", "onnxruntime"
 _FORMS = {NUMPY: formulas.model, TREELITE: trees.model}
 _MOST_ROWS, _MOST_COLUMNS, _ALONE = 2_000, 100, 32
+_EDGES = 20
 _FAR = 1e3                                     # how many spreads of a column the extreme rows lie outside
+_NOT_FINITE = np.array(np.nan)
 _REFUSALS = (ValueError, TypeError, OverflowError, FloatingPointError)
 
 
@@ -30,9 +35,9 @@ _REFUSALS = (ValueError, TypeError, OverflowError, FloatingPointError)
 class Tier:
     """How a version's answers are computed.
 
-    tier: "numpy", "treelite", or the estimator's own library. difference: the largest seen over `rows` replayed rows,
-    rounded up to a power of ten, relative to the answer's size (for probabilities absolute). row_invariant: the answer
-    for a row did not depend, to the last bit, on the rows asked with it. why: a sentence.
+    tier: "numpy", "treelite", "onnxruntime" (converted), or the estimator's own library. difference: the largest seen
+    over `rows` replayed rows, rounded up to a power of ten, relative to the answer's size (for probabilities absolute).
+    row_invariant: the answer for a row did not depend, to the last bit, on the rows asked with it. why: a sentence.
     """
 
     tier: str
@@ -68,37 +73,44 @@ class Fast:
         return found if np.isfinite(found).all() else self.own.predict_proba(X)
 
 
-def choose(estimator: Any, X: Array, *, threshold: tuple[int, float] | None = None) -> Tier:
+def choose(estimator: Any, X: Array, *, threshold: tuple[int, float] | None = None, graph: Any = None) -> Tier:
     """The fastest form whose answers on the replayed rows are the estimator's own.
 
     X: held-out rows, encoded, shape (n, features), n ≥ 1. threshold: (column of the positive class, its threshold).
+    graph: the estimator as an ONNX graph (`onnx.converted`), taken before all others where it agrees.
     """
     reasons = []
-    for name in _FORMS:
+    for name in (GRAPH, *_FORMS) if graph is not None else _FORMS:
+        tolerance = GRAPH_TOLERANCE if name == GRAPH else max(TOLERANCE, getattr(_last(estimator), "tolerance", 0.0))
         try:
-            fast = _build(estimator, name)
+            fast = _build(estimator, name, graph)
+            rows, difference, why = _replay(estimator, fast, X, threshold, tolerance)
         except Unknown as unknown:
             reasons.append(f"{name}: no form of {unknown}")
             continue
-        rows, difference, why = _replay(estimator, fast, X, threshold)
+        except UntrustedModel as refused:
+            reasons.append(f"{name}: {refused}")
+            continue
         if why:
             reasons.append(f"{name}: {why}")
             continue
-        return Tier(tier=name, tolerance=TOLERANCE, difference=difference, rows=rows,
-                    row_invariant=_invariant(fast, X), why="agrees with the estimator on every replayed row")
+        reasons.append("agrees with the estimator on every replayed row")
+        return Tier(tier=name, tolerance=tolerance, difference=difference, rows=rows,
+                    row_invariant=_invariant(fast, X), why="; ".join(reasons))
     return Tier(tier=library(estimator), rows=len(X), row_invariant=_invariant(estimator, X), why="; ".join(reasons))
 
 
-def build(estimator: Any, told: object) -> Any:
+def build(estimator: Any, told: object, graph: Any = None) -> Any:
     """The form that a version's facts tell of (`Tier.to_json`), or None: the estimator itself answers.
 
     None also where the form can't be made here, as under another release of a library: its answers are the same.
+    graph: the version's own, where it has one.
     """
-    name = told.get("tier") if isinstance(told, Mapping) else None
-    if name not in _FORMS:
+    name = told.get("tier") if isinstance(told, Mapping) and told.get("tolerance") else None
+    if name not in _FORMS and (name != GRAPH or graph is None):
         return None
     try:
-        return _build(estimator, str(name))
+        return _build(estimator, str(name), graph)
     except Unknown:
         return None
 
@@ -109,16 +121,23 @@ def library(estimator: Any) -> str:
     >>> library(3)
     'builtins'
     """
-    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    last = _last(estimator)
     home = getattr(last, "library", type(last).__module__.partition(".")[0])
     return "scikit-learn" if home == "sklearn" else str(home)
 
 
-def _build(estimator: Any, name: str) -> Fast:
+def _last(estimator: Any) -> Any:
+    return estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+
+
+def _build(estimator: Any, name: str, graph: Any = None) -> Fast:
     """Raises Unknown."""
     is_classifier = hasattr(estimator, "classes_")
     if is_classifier and not hasattr(estimator, "predict_proba"):
         raise Unknown("a classifier without probabilities")
+    if name == GRAPH:
+        ask = graph.predict_proba if is_classifier else graph.predict    # of missing values it may know something else
+        return Fast(estimator, lambda X: ask(X) if np.isfinite(X).all() else _NOT_FINITE, classes=is_classifier)
     steps: Sequence[Any] = [step for _, step in estimator.steps] if hasattr(estimator, "steps") else [estimator]
     try:
         last = steps[-1].formula() if name == NUMPY and hasattr(steps[-1], "formula") else _FORMS[name](steps[-1])
@@ -129,10 +148,11 @@ def _build(estimator: Any, name: str) -> Fast:
     return Fast(estimator, answer, classes=is_classifier)
 
 
-def _replay(own: Any, fast: Any, X: Array, threshold: tuple[int, float] | None) -> tuple[int, float, str]:
+def _replay(own: Any, fast: Any, X: Array, threshold: tuple[int, float] | None,
+            tolerance: float) -> tuple[int, float, str]:
     """(rows replayed, largest difference, why it can't be taken: empty where it can)."""
     worst, rows, size = 0.0, 0, 1.0
-    for what, group in _groups(X):
+    for what, group in _groups(X, own):
         want, got = _ask(own, group), _ask(fast, group)
         rows += len(group)
         if want is None or got is None:
@@ -145,15 +165,16 @@ def _replay(own: Any, fast: Any, X: Array, threshold: tuple[int, float] | None) 
             size = float(np.median(np.abs(want))) or 1.0
         apart = float((np.abs(got - want) / (np.maximum(np.abs(want), size) if want.ndim == 1 else 1.0)).max())
         worst = max(worst, apart)
-        if not apart <= TOLERANCE:
-            return rows, worst, f"differs by {apart:.1e} for {what}, over the tolerance of {TOLERANCE:.0e}"
+        if not apart <= tolerance:
+            return rows, worst, f"differs by {apart:.1e} for {what}, over the tolerance of {tolerance:.0e}"
         if want.ndim == 2 and not np.array_equal(_picked(want, threshold), _picked(got, threshold)):
             return rows, worst, f"another class for {what}"
     return rows, _rounded(worst), ""
 
 
-def _groups(X: Array) -> Iterator[tuple[str, Array]]:
-    """Held-out rows as they are; rows far outside, one column at a time and all together; rows with values missing."""
+def _groups(X: Array, own: Any) -> Iterator[tuple[str, Array]]:
+    """Held-out rows as they are; rows far outside, one column at a time and all together; rows with values missing;
+    for trees that see the columns as they are, rows on their thresholds and beside them."""
     X = X[:_MOST_ROWS]
     yield "held-out rows", X
     with warnings.catch_warnings():
@@ -174,12 +195,33 @@ def _groups(X: Array) -> Iterator[tuple[str, Array]]:
         row[place] = np.nan
         yield f"rows with column {place + 1} missing", row[None, :]
     yield "rows with every value missing", np.full((1, X.shape[1]), np.nan)
+    edges = [(column, value) for column, value in _thresholds(own) if column < X.shape[1]]
+    if edges:
+        rows = np.tile(X[0], (3 * len(edges), 1))
+        for place, (column, value) in enumerate(edges):
+            rows[3 * place:3 * place + 3, column] = value, np.nextafter(value, np.inf), np.float32(value)
+        yield "rows on a tree's threshold", rows
+
+
+def _thresholds(own: Any) -> list[tuple[int, float]]:
+    """Columns and values at which the trees of an ensemble split, some of each tree."""
+    last, found = _last(own), list[tuple[int, float]]()
+    if last is not own and any(step not in ("passthrough", None) for _, step in own.steps[:-1]):
+        return found
+    for tree in np.ravel(np.asarray(getattr(last, "estimators_", ()), dtype=object))[:_EDGES]:
+        if hasattr(tree, "tree_"):
+            inner = np.flatnonzero(tree.tree_.feature >= 0)[:_EDGES]
+            found += zip(tree.tree_.feature[inner].tolist(), tree.tree_.threshold[inner].tolist(), strict=True)
+    for predictor in [one for stage in getattr(last, "_predictors", ())[:_EDGES] for one in stage]:
+        nodes = predictor.nodes[(predictor.nodes["is_leaf"] == 0) & (predictor.nodes["is_categorical"] == 0)][:_EDGES]
+        found += zip(nodes["feature_idx"].tolist(), nodes["num_threshold"].tolist(), strict=True)
+    return [(column, value) for column, value in found if np.isfinite(value)]
 
 
 def _ask(model: Any, X: Array) -> Array | None:
     """Numbers or probabilities; None where the model refuses the rows."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")        # what it warns of, it said at the evaluation
         try:
             found = np.asarray(getattr(model, "predict_proba", model.predict)(X), dtype=np.float64)
         except _REFUSALS:

@@ -89,7 +89,7 @@ def _register(project: Folder, trained: TrainReport, done: Evaluated, prepared: 
         positive=found.decision.positive if found.decision else None)
     before = workspace.journal.head().seq
     version = workspace.versions.register(
-        project.name, parts.files, flavor="sklearn", types=parts.types, ingredients=parts.ingredients,
+        project.name, parts.files, flavor=parts.flavor, types=parts.types, ingredients=parts.ingredients,
         facts=parts.facts, evaluation=found.to_json(), gates="passed" if found.gates.passed else "failed",
         run=trained.run, note=note, by=workspace.actor)
     return ModelVersion(workspace, version), workspace.journal.head().seq > before

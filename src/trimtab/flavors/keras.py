@@ -24,6 +24,7 @@ from trimtab.flavors.outside import Outside
 MAX_CONFIG_BYTES, MAX_FILE_BYTES, MAX_RATIO = 4 << 20, 2 << 30, 200
 _FREE_CELLS = 1 << 22
 _EPOCHS = 100
+_TRIED_ROWS = 16
 _MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
 _LAYERS = frozenset((
     "Activation", "Add", "AlphaDropout", "Average", "AveragePooling1D", "BatchNormalization", "Bidirectional",
@@ -139,6 +140,18 @@ class Network(Outside):
         self.weights = [np.asarray(each) for each in model.get_weights()]
         self._live = None
         self.check()
+        self._same_as(model)
+
+    def _same_as(self, model: Any) -> None:
+        """Raises UsageError where the network that was kept answers otherwise than the one that was given."""
+        width = model.input_shape[-1]
+        if len(model.input_shape) != 2 or width is None:
+            raise UsageError(f"the network takes input of shape {model.input_shape}, and a matrix of features is given")
+        rows = np.random.default_rng(0).normal(size=(_TRIED_ROWS, width)).astype(np.float32)
+        want, got = (np.asarray(each(rows, training=False)) for each in (model, self._model()))
+        if not np.allclose(got, want, rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(want).max())), equal_nan=True):
+            raise UsageError("the network answers otherwise once it is put together again: a layer keeps something "
+                             "besides its settings and weights")
 
     def _model(self) -> Any:
         table.require("keras")
@@ -147,6 +160,9 @@ class Network(Outside):
         try:
             model = keras.saving.deserialize_keras_object(json.loads(self.config), safe_mode=True)
             model.set_weights(self.weights)
+            for layer in model._flatten_layers():
+                if hasattr(layer, "finalize_state"):
+                    layer.finalize_state()     # Normalization answers by what it derives from its weights
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as broken:
             raise UntrustedModel(f"the network can't be put together ({str(broken)[:200]}); save it again under the "
                                  "Keras that is installed") from None

@@ -120,8 +120,6 @@ def render_registered(done: Judged) -> None:
     again = "" if done.is_new else "   the same bytes as before; nothing new was made"
     screen.line("Registered", f"{done.version.model} v{done.version.number}   {done.version.digest.short}   (no pickle)"
                               f"{again}", style="green")
-    if done.version.record.tier:
-        screen.line("Predicts", f"through {done.version.record.tier}")
     if done.version.gates == "passed":
         screen.follow(f"trimtab deploy {done.version.record.name}")
     else:

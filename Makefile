@@ -36,7 +36,7 @@ test: lint postgres ## lint, then every test of the fast lane, on SQLite and on 
 test-full: $(DEV) postgres ## what `make test` leaves out: slow tests, and tests/full, each in an environment of its own
 	@$(PYTEST) -m slow
 	@for home in tests/full/*/; do name=$$(basename $$home); python=$$($(BIN)/python tools/environment.py $$name) && \
-		PYTHONPATH=src $$python -m pytest -q --confcutdir=$$home $$home || exit 1; done
+		PYTHONPATH=$(CURDIR)/src $$python -m pytest -q --confcutdir=$$home $$home || exit 1; done
 
 postgres:
 	@tools/postgres.sh || test "$$TRIMTAB_REQUIRE_POSTGRES" != 1

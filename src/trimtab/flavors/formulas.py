@@ -1,4 +1,4 @@
-"""What does a fitted scikit-learn model compute, written in NumPy alone?  Linear, logistic, dense, and what is before.
+"""What does a fitted scikit-learn model compute, written in NumPy alone?  Linear, logistic, dense, kernels, preparation.
 
 scikit-learn checks and copies its input at every step of a pipeline, which costs a hundred times what one row's
 arithmetic does. Here each known step becomes the same arithmetic without that. Sums are taken row by row in a fixed
@@ -279,6 +279,32 @@ def _perceptron(fitted: Any) -> Step:
     return lambda X: pair(run(X)[:, 0])
 
 
+def _kernel(fitted: Any) -> Step:
+    """Σ αᵢ exp(−γ ‖zᵢ − x‖²) + b, distances taken as they are, not through x² − 2xz + z²."""
+    wants(fitted, kernel="rbf")
+    if name_of(fitted) == "SVR":
+        support, weights, gamma = fitted.support_vectors_, fitted.dual_coef_, fitted._gamma
+        shift = float(fitted.intercept_[0])
+    else:
+        support, weights, gamma, shift = fitted.X_fit_, fitted.dual_coef_, fitted.gamma, 0.0
+    if not isinstance(support, np.ndarray) or not len(support) or np.size(weights) != len(support):
+        raise Unknown(f"{name_of(fitted)} of sparse rows or several targets")
+    line = np.ravel(weights)
+    gamma = 1.0 / support.shape[1] if gamma is None else float(gamma)
+    step = max(1, _CHUNK_CELLS // support.size)
+
+    def run(X: Array) -> Array:
+        if not np.isfinite(X).all():
+            return np.full(len(X), np.nan)
+        parts = []
+        for at in range(0, len(X), step):
+            apart = X[at:at + step, None, :] - support
+            near = np.exp(-gamma * np.add.reduce(apart * apart, axis=2))
+            parts.append(times(near, line))
+        return (parts[0] if len(parts) == 1 else np.concatenate(parts)) + shift
+    return run
+
+
 def _searched(fitted: Any) -> Step:
     found = fitted.best_estimator_
     if name_of(found) == "Pipeline":
@@ -303,7 +329,7 @@ def _constant(fitted: Any) -> Step:
 _MODELS: dict[str, Callable[[Any], Step]] = {
     "LogisticRegression": _logistic, "LogisticRegressionCV": _logistic, "MLPRegressor": _perceptron,
     "MLPClassifier": _perceptron, "GridSearchCV": _searched, "TransformedTargetRegressor": _target,
-    "DummyRegressor": _constant}
+    "DummyRegressor": _constant, "SVR": _kernel, "KernelRidge": _kernel}
 
 
 def _is_nan(value: object) -> bool:

@@ -25,7 +25,7 @@ def trained(X: Any, y: Any, *stack: Any, loss: str = "mse") -> Any:
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((X.shape[1],)), *stack])
     model.compile("adam", loss)
-    model.fit(X[:300], y[:300], epochs=10, verbose=0)
+    model.fit(X[:300], y[:300], epochs=60, verbose=0)
     return model
 
 

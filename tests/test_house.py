@@ -27,6 +27,8 @@ OUTERMOST = frozenset({
     "src/trimtab/doors/guard.py: __call__",
     "src/trimtab/doors/inference/grpc_door.py: call",
     "src/trimtab/doors/inference/lane.py: take",
+    "src/trimtab/flavors/onnx.py: _session",
+    "src/trimtab/flavors/onnx.py: converted",
     "src/trimtab/pipeline/custom.py: _import",
     "src/trimtab/pipeline/custom.py: call",
     "src/trimtab/pipeline/fitting.py: answers",

@@ -17,7 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import trimtab
-from trimtab.errors import ContractViolation, UsageError
+from trimtab.errors import ContractViolation, UntrustedModel, UsageError
+from trimtab.registry.bundle import load_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -164,3 +165,35 @@ def test_the_costs_of_a_project_choose_the_threshold_of_a_brought_classifier_too
     model = LogisticRegression(max_iter=5000).fit(X[:200], y[:200])
     version = trimtab.register("buys", model, train=(X[:200], y[:200]), test=(X[200:], y[200:]))
     assert version.record.facts["threshold"] < 0.4
+
+
+def test_a_function_is_a_model_where_it_is_trusted(people: Any) -> None:
+    """It sees raw columns; its code is the version's own, and the entry is signed with it."""
+    Path("rules.py").write_text("def share(frame):\n    return (frame['age'] > 50).cast(float) * 0.6 + 0.2\n")
+    frame, target = people
+    sides: Any = {"train": (frame[:200], target[:200]), "test": (frame[200:], target[200:])}
+    with pytest.raises(UntrustedModel, match="nobody vouched for here"):
+        trimtab.register("buys", "rules:share", **sides)
+    version = trimtab.register("buys", "rules:share", trusted=["rules:share"], **sides)
+    assert version.record.manifest.flavor == "python"
+    assert version.record.facts["trusted"] == ["rules:share"]
+    assert "code/rules.py" in version.record.manifest.files
+    Path("rules.py").write_text("raise SystemError('the folder is not asked')\n")
+    again = load_bundle(version.workspace.versions, version.record)
+    rows: Any = [{"age": 60, "city": "北京", "income": 1e4}, {"age": 20, "city": "上海", "income": 1e4}]
+    np.testing.assert_allclose(again.predict_rows(rows).probabilities, [[0.2, 0.8], [0.8, 0.2]])
+
+
+def test_a_version_says_how_its_answers_are_computed(people: Any) -> None:
+    """The tier is chosen on the held-out rows, recorded with the version, and made again when it is loaded."""
+    frame, target = people
+    numbers = frame[["age", "income"]]
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(numbers[:200], target[:200])
+    sides: Any = {"train": (numbers[:200], target[:200]), "test": (numbers[200:], target[200:])}
+    version = trimtab.register("buys", model, **sides)
+    assert version.record.tier.startswith("numpy, ")
+    assert version.bundle.tier["row_invariant"] is True
+    assert version.bundle.fast is not None
+    assert trimtab.register("buys", model, **sides).digest == version.digest
+    want = model.predict_proba(numbers[200:])
+    np.testing.assert_allclose(version.predict(numbers[200:]).probabilities, want, rtol=1e-12)

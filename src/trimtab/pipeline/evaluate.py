@@ -90,7 +90,7 @@ def evaluate(train: TrainReport, data: Learnable, split: Split, project: Project
         raise CheckFailed("no row is held out, so nothing can be evaluated; set split = { test = 0.2 } in trimtab.toml")
     with threadpool_limits(limits=project.train.threads):
         chosen = next(one for one in train.candidates if one.name == train.chosen)
-        models = {one.name: _load(one, blobs, project) for one in train.candidates if one.model is not None} \
+        models = {one.name: load_candidate(one, blobs, project) for one in train.candidates if one.model is not None} \
             | dict(models or {})
         model = models.get(train.chosen)
         if not hasattr(model, "predict"):
@@ -144,7 +144,7 @@ def _refitter(chosen: CandidateResult, data: Learnable, split: Split, project: P
                     rules=project.features)
 
 
-def _load(one: CandidateResult, blobs: BlobStore, project: ProjectConfig) -> Any:
+def load_candidate(one: CandidateResult, blobs: BlobStore, project: ProjectConfig) -> Any:
     """The fitted pipeline, or the sentence that says why it can't be loaded."""
     assert one.model is not None
     if ":" in one.name:

@@ -52,6 +52,11 @@ class Contract:
         return tuple(column for column in self.columns if column.role == "feature")
 
     @cached_property
+    def feature_types(self) -> frozenset[str]:
+        """The types that the features have."""
+        return frozenset(column.type for column in self.features)
+
+    @cached_property
     def id_column(self) -> str | None:
         """The column whose value, as text, labels may be joined by; None where rows have none."""
         return next((column.name for column in self.columns if column.role == "id"), None)

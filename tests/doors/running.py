@@ -51,7 +51,7 @@ if uid:
     os.setuid(uid)
     assert os.getuid() == uid and not os.access("/root", os.R_OK)
 with Workspace.open(Path(sys.argv[1]), actor="ada") as workspace:
-    server.serve(workspace, "127.0.0.1", 0, grpc_port=0 if calls else None,
+    server.serve(workspace, "127.0.0.1", 0, default="risk", grpc_port=0 if calls else None,
                  on_ready=lambda url: print("Serving on " + url, file=sys.stderr, flush=True))
 """
 

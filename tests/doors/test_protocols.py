@@ -342,6 +342,7 @@ WRONG: list[tuple[str, Any, int, str]] = [
     ("v1", {"instances": [{"rate": 1, "volume": 1, "zzz": 1}]}, 422, "zzz is not a column"),
     ("v1", {"instances": [[99, 1]]}, 422, "rate = 99 is above the contract's max"),
     ("v1", {"instances": [[1, 1]] * 10_001}, 413, "10,001 rows are over the limit"),
+    ("v1", '{"instances": []}'.encode("utf-16"), 400, "not JSON"),
     ("v1", b"{", 400, "not JSON"), ("v1", b"", 400, "the body is empty"), ("v1", b"\xff", 400, "not JSON"),
     ("v1", b"[" * 65 + b"]" * 65, 413, "nests deeper than 64"), ("v1", [], 400, "Expected object, got array"),
     ("v1", b'{"instances": [], "instances": []}', 400, "appears twice"),

@@ -62,7 +62,14 @@ WRONG = [
     (GOOD + "[gates]\nbeats = { p = 2 }\n", "gates.beats.p must lie between 0 and 1"),
     (GOOD + '[gates]\nlatency_p99_ms = "fast"\n', "gates.latency_p99_ms: expected"),
     (GOOD + "[decision]\ncost_false_negative = -1\n", "costs can't be negative"),
-    (GOOD + "[deploy.production]\napprove = { count = 1 }\n", "[deploy] can't be used yet"),
+    (GOOD + "[deploy.production]\napprove = { count = 1 }\n", "approve under [deploy] can't be used yet"),
+    (GOOD + "[deploy.production]\ncanary = { steps = [5, 100] }\n", "from 0 (shadow) to 100 (promoted)"),
+    (GOOD + "[deploy.production]\ncanary = { step = [0, 100] }\n", "did you mean 'steps'?"),
+    (GOOD + "[deploy.production]\ncanary = { wrong_promotion = 1 }\n", "a probability between 0 and 0.5"),
+    (GOOD + "[deploy.production]\ncanary = { loss_clip = 0 }\n", "must be above 0"),
+    (GOOD + "[deploy.staging]\n", "unknown key 'staging' in [deploy]"),
+    (GOOD + "[monitor]\nretrain = { cooldown = \"soon\" }\n", "monitor.retrain.cooldown = 'soon' is not a duration"),
+    (GOOD + "[monitor]\nretrain = { attempts = 0 }\n", "attempts 1 or more"),
 ]
 
 

@@ -1,11 +1,12 @@
-"""Where is the environment of its own that a foreign client is tested in?
+"""Where is the environment of a lock file, and is it made yet?
 
-    python tools/environment.py tritonclient        prints the path of its Python, made first where it is missing
+    python tools/environment.py flavours        prints the path of its Python
 
-Clients whose pins conflict with ours, or are too heavy for everybody, have a lock in tools/environments/. Each
-environment is kept under $XDG_CACHE_HOME/trimtab (else ~/.cache/trimtab) by the hash of its lock and Python's version:
-a changed lock makes a new one, and the old one goes. It is made beside its place and renamed into it, so that only
-complete ones are seen; scripts in its bin/ do not survive that: run modules.
+For tests that need more than every developer should install (TensorFlow alone is over a gigabyte), or whose pins
+conflict with ours, as those of foreign clients do. An environment is made once per lock and Python, in a cache folder
+that all clones share, and found again by the hash of both; the project itself is not installed into it, so run with
+PYTHONPATH=src. TRIMTAB_ENVIRONMENTS names another cache folder. Those of older locks are left: other clones may use
+them; the folder may be removed at any time.
 """
 
 from __future__ import annotations
@@ -16,35 +17,45 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-LOCKS = Path(__file__).resolve().parent / "environments"
+ROOT = Path(__file__).resolve().parent.parent
+DONE = ".complete"
+
+
+def locks() -> dict[str, Path]:
+    """The lock of each environment: `requirements-NAME.lock`, or `tools/environments/NAME.lock`."""
+    own = {path.stem.partition("-")[2]: path for path in ROOT.glob("requirements-*.lock")}
+    return own | {path.stem: path for path in (ROOT / "tools" / "environments").glob("*.lock")}
+
+
+def main() -> None:
+    """Make the environment that the argument names, unless it is there, and print its Python."""
+    if len(sys.argv) != 2 or sys.argv[1] not in locks():
+        raise SystemExit(f"usage: python tools/environment.py NAME, one of {', '.join(sorted(locks()))}")
+    print(python_of(sys.argv[1]))
 
 
 def python_of(name: str) -> Path:
-    """The Python of the environment of `name`.lock. Raises CalledProcessError where it can't be made."""
-    lock = LOCKS / f"{name}.lock"
-    key = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trimtab" / "environments"
-    kept.mkdir(parents=True, exist_ok=True)
-    place = kept / f"{name}-{key}"
-    with (kept / f"{name}.busy").open("w") as busy:
-        fcntl.flock(busy, fcntl.LOCK_EX)
-        if not place.exists():
-            for old in kept.glob(f"{name}-*"):
-                shutil.rmtree(old)
-            with tempfile.TemporaryDirectory(dir=kept, prefix=f".{name}-", ignore_cleanup_errors=True) as making:
-                _make(Path(making) / "it", lock)
-                (Path(making) / "it").rename(place)
-    return place / "bin" / "python"
-
-
-def _make(place: Path, lock: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", str(place)], check=True, stdout=sys.stderr)
-    subprocess.run([str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input",
-                    "--disable-pip-version-check", "--require-hashes", "-r", str(lock)], check=True, stdout=sys.stderr)
+    """The Python of the environment; made where it is absent, by one process at a time."""
+    lock = locks()[name]
+    key = hashlib.sha256(sys.version.encode() + lock.read_bytes()).hexdigest()[:16]
+    cache = Path(os.environ.get("TRIMTAB_ENVIRONMENTS") or Path.home() / ".cache" / "trimtab" / "environments")
+    home = cache / f"{name}-{key}"
+    python = home / "bin" / "python"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{name}.turn").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if (home / DONE).is_file():
+            return python
+        print(f"Setting up {name} from {lock.name} …", file=sys.stderr)
+        shutil.rmtree(home, ignore_errors=True)              # cut off before
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+        subprocess.run([str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "--no-input", "install",
+                        "--require-hashes", "-r", str(lock)], check=True, stdout=sys.stderr)
+        (home / DONE).touch()
+    return python
 
 
 if __name__ == "__main__":
-    print(python_of(sys.argv[1]))
+    main()

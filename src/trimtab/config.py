@@ -19,12 +19,24 @@ from trimtab import canon
 from trimtab.canon import Digest
 from trimtab.errors import ConfigInvalid
 from trimtab.names import check_name
+from trimtab.sections import (
+    Canary,
+    Deploy,
+    Endpoint,
+    Fallback,
+    Hook,
+    Notify,
+    Production,
+    canary_problems,
+    endpoint_problems,
+    is_duration,
+    notify_problems,
+)
+from trimtab.sections import seconds as seconds
 
 Task = Literal["regression", "binary", "multiclass"]
 _SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 _MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?I?)B?\s*", re.IGNORECASE)
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)\s*", re.IGNORECASE)
 _SDS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*sd\s*", re.IGNORECASE)
 _PYTHON_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -128,6 +140,15 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return seconds(self.expected_lag)
 
 
+class Retrain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[monitor] retrain`: how often a model may be trained anew, and on how many labels at least."""
+
+    cooldown: str = "1d"
+    per_month: int = 4
+    attempts: int = 3
+    least_labels: int = 200
+
+
 class Monitor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[monitor]`: what is watched, how often it may alarm without cause, and what follows."""
 
@@ -137,6 +158,7 @@ class Monitor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     every: str = "1d"
     labels: Labels = Labels()
     on_drift: Literal["notify", "propose", "retrain"] = "notify"
+    retrain: Retrain = Retrain()
 
     @property
     def ignore_below_sd(self) -> float:
@@ -156,6 +178,7 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """`[traffic]`: how predictions are recorded."""
 
     durability: Literal["fast", "strict"] = "fast"
+    keep: str = ""                             # how long, e.g. "400d"; "" for ever
 
 
 class Gates(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +199,9 @@ class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     decision: Decision = Decision()
     monitor: Monitor = Monitor()
     traffic: Traffic = Traffic()
+    deploy: Deploy = Deploy()
+    notify: Notify = Notify()
+    endpoint: dict[str, Endpoint] = {}
     root: Path = Path()
     text: str = ""
 
@@ -193,6 +219,9 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     decision: Decision = Decision()
     monitor: Monitor = Monitor()
     traffic: Traffic = Traffic()
+    deploy: Deploy = Deploy()
+    notify: Notify = Notify()
+    endpoint: dict[str, Endpoint] = {}
 
 
 def load(path: Path) -> ProjectConfig:
@@ -213,14 +242,15 @@ def parse(text: str, *, root: Path, name: str = "trimtab.toml") -> ProjectConfig
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise ConfigInvalid(f"{name} is not valid TOML: {problem}") from None
-    if "deploy" in raw:
-        raise ConfigInvalid(f"{name}: [deploy] can't be used yet: this release has no approvals and no canary, and "
-                            "will not pretend to. Remove the table; trimtab deploy needs no setting.", key="deploy")
+    if "approve" in str(raw.get("deploy", "")):
+        raise ConfigInvalid(f"{name}: approve under [deploy] can't be used yet: this release has no approvals, and "
+                            "will not pretend to. Remove it; canary and [monitor] on_drift say what is done by itself.",
+                            key="deploy.production.approve")
     file = _convert(raw, _File, name, "")
     gates = dict(file.gates)
     config = ProjectConfig(
         model=file.model, train=file.train, decision=file.decision, monitor=file.monitor,
-        traffic=file.traffic, root=root, text=text,
+        traffic=file.traffic, deploy=file.deploy, notify=file.notify, endpoint=file.endpoint, root=root, text=text,
         features={column: _convert(rule, FeatureRule, name, f"features.{column}")
                   for column, rule in file.features.items()},
         gates=Gates(
@@ -229,6 +259,14 @@ def parse(text: str, *, root: Path, name: str = "trimtab.toml") -> ProjectConfig
             limits={metric: _convert(limit, Limit, name, f"gates.{metric}") for metric, limit in gates.items()}))
     _check(config, name)
     return config
+
+
+def parse_notify(raw: object, name: str) -> Notify:
+    """`[notify]` as another file has it. Raises ConfigInvalid."""
+    notify: Notify = _convert(raw, Notify, name, "notify")
+    for sentence in notify_problems(notify):
+        raise ConfigInvalid(f"{name}: {sentence}")
+    return notify
 
 
 def render(*, name: str, data: str | SqlSource, target: int | str = -1, split: SplitBy | None = None, task: Task,
@@ -297,7 +335,9 @@ _OTHER = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 _TABLES: dict[str, type[msgspec.Struct]] = {
     "": _File, "model": Model, "model.split": SplitBy, "model.data": SqlSource, "train": Train, "train.budget": Budget,
     "decision": Decision, "gates.beats": Beats, "monitor": Monitor, "monitor.labels": Labels,
-    "traffic": Traffic,
+    "monitor.retrain": Retrain, "traffic": Traffic, "deploy": Deploy, "deploy.production": Production,
+    "deploy.production.canary": Canary, "notify": Notify, "notify.webhooks": Hook, "endpoint": Endpoint,
+    "endpoint.fallback": Fallback,
 }
 
 
@@ -342,7 +382,7 @@ def _values(inner: str) -> tuple[str, ...]:
 
 
 def _join(where: str, inner: str | None) -> str:
-    return ".".join(part for part in (where, inner or "") if part)
+    return re.sub(r"\[[^\]]*\]", "", ".".join(part for part in (where, inner or "") if part))
 
 
 def _check(config: ProjectConfig, name: str) -> None:
@@ -368,6 +408,10 @@ def _check(config: ProjectConfig, name: str) -> None:
         if wrong:
             raise ConfigInvalid(f"{name}: {sentence}")
     _check_monitor(config.monitor, name)
+    _check_traffic(config.traffic, name)
+    for sentence in (*canary_problems(config.deploy.production.canary), *notify_problems(config.notify),
+                     *endpoint_problems(config.endpoint)):
+        raise ConfigInvalid(f"{name}: {sentence}")
     try:
         _memory(train.budget.memory)
     except ValueError:
@@ -384,22 +428,19 @@ def _check_monitor(monitor: Monitor, name: str) -> None:
     if not _SDS.fullmatch(monitor.ignore_below):
         raise ConfigInvalid(f"{name}: monitor.ignore_below = {monitor.ignore_below!r} is not a number of standard "
                             "deviations; write it as \"0.1 sd\"")
-    for key, text in (("every", monitor.every), ("labels.expected_lag", monitor.labels.expected_lag)):
-        if not _DURATION.fullmatch(text) or not seconds(text) > 0:
+    retrain = monitor.retrain
+    if min(retrain.per_month, retrain.least_labels) < 0 or retrain.attempts < 1:
+        raise ConfigInvalid(f"{name}: monitor.retrain: per_month and least_labels are 0 or more, attempts 1 or more")
+    for key, text in (("every", monitor.every), ("labels.expected_lag", monitor.labels.expected_lag),
+                      ("retrain.cooldown", retrain.cooldown)):
+        if not is_duration(text):
             raise ConfigInvalid(f"{name}: monitor.{key} = {text!r} is not a duration; write it as \"1d\", \"6h\" or "
                                 "\"30min\"")
 
 
-def seconds(text: str) -> float:
-    """A duration in seconds. Raises ValueError.
-
-    >>> seconds("2d"), seconds("30min")
-    (172800.0, 1800.0)
-    """
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(text)
-    return float(match[1]) * _SECONDS[match[2].lower()]
+def _check_traffic(traffic: Traffic, name: str) -> None:
+    if traffic.keep and not is_duration(traffic.keep):
+        raise ConfigInvalid(f"{name}: traffic.keep = {traffic.keep!r} is not a duration; write it as \"400d\"")
 
 
 def _memory(text: str) -> tuple[float, str]:

@@ -13,7 +13,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from trimtab.errors import NotFound, SignatureInvalid
+from trimtab.errors import Forbidden, NotFound, SignatureInvalid
 
 _PRIVATE = "signing.pem"
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
@@ -63,6 +63,20 @@ class Keyring:
             raise SignatureInvalid(f"{path.name} in {self._folder.name}/ does not hold the key that its name says; "
                                    "copy it there from a backup, or from the workspace that signed", key=key_id)
         return raw
+
+    def secret(self, name: str) -> bytes:
+        """32 random bytes as 64 hex digits, `NAME.secret` beside the keys: made on first use, for its owner's eyes.
+
+        Raises Forbidden where others can read it.
+        """
+        path = self._folder / f"{name}.secret"
+        if not path.exists():
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _write_once(path, os.urandom(32).hex().encode(), 0o600)
+        if path.stat().st_mode & 0o077:
+            raise Forbidden(f"others can read {self._folder.name}/{path.name}, so it is no secret; make a new one: "
+                            "remove the file, and give the new one to whoever checks with it")
+        return path.read_bytes().strip()
 
     def ids(self) -> list[str]:
         """Ids of all public keys known here."""

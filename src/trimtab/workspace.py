@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import getpass
 import os
+import time
 import tomllib
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trimtab.clock import Clock, SystemClock
-from trimtab.config import quote
+from trimtab.config import parse_notify, quote
 from trimtab.errors import ConfigInvalid, NotFound, StoreUnreachable
 from trimtab.ids import Ids
 from trimtab.keys import Keyring
+from trimtab.sections import Notify
 from trimtab.store import migrate
 from trimtab.store.blobs_local import LocalBlobs
 from trimtab.store.db import Database
@@ -32,15 +35,21 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from trimtab.data.versions import Datasets
+    from trimtab.loop.decisions import Decisions
+    from trimtab.loop.notices import Notices
+    from trimtab.loop.policies import Policies
     from trimtab.monitor.alerts import Alerts
     from trimtab.monitor.monitor import Monitor
     from trimtab.registry.aliases import Aliases
     from trimtab.registry.versions import Versions
+    from trimtab.serving.answering import Recorder
+    from trimtab.serving.engine import Engine, Log
     from trimtab.serving.rollout import Rollouts
     from trimtab.serving.stages import Stages
     from trimtab.tracking.runs import Runs
     from trimtab.traffic.labels import Labels
     from trimtab.traffic.query import Traffic
+    from trimtab.traffic.tables import Tables
 
 FOLDER = ".trimtab"
 SETTINGS = "workspace.toml"
@@ -76,9 +85,10 @@ class Workspace:
     """An open workspace: the rooms over one folder, ready to use; safe to share between threads."""
 
     def __init__(self, folder: Path, db: Database, *, now: Clock | None = None, ids: Ids | None = None,
-                 actor: str | None = None) -> None:
+                 actor: str | None = None, timer: Callable[[], float] = time.perf_counter) -> None:
         self.folder, self.db = folder, db
         self.clock: Clock = now or SystemClock()
+        self.timer = timer                     # what durations are measured with, in seconds
         self.ids = ids or Ids()
         self.actor = actor or default_actor()
         self.keyring = Keyring(folder / "keys")
@@ -96,9 +106,11 @@ class Workspace:
         """
         if not create and not folder.is_dir():
             raise NotFound(f"there is no workspace at {folder.name}/; make one with trimtab init data.csv")
-        url = database or os.environ.get("TRIMTAB_DATABASE") or _database_url(folder)
-        if not create and url is None and not (folder / "trimtab.db").is_file():
-            raise NotFound(f"{folder.name}/ holds no workspace yet; make one with trimtab init data.csv")
+        url = database or os.environ.get("TRIMTAB_DATABASE") or _settings(folder)[0]
+        if url is None and not _holds_something(folder / "trimtab.db"):
+            _refuse_to_begin_anew(folder)
+            if not create:
+                raise NotFound(f"{folder.name}/ holds no workspace yet; make one with trimtab init data.csv")
         if create:
             _make_folder(folder, database)
         workspace = cls(folder, Database(url or f"sqlite:///{folder / 'trimtab.db'}"), now=now, ids=ids, actor=actor)
@@ -157,7 +169,33 @@ class Workspace:
         """What needs a person's eye."""
         from trimtab.monitor.alerts import Alerts
 
-        return Alerts(self.db, self.journal, self.clock, self.ids)
+        return Alerts(self.db, self.journal, self.clock, self.ids, tell=self.notices.put_in)
+
+    @cached_property
+    def notices(self) -> Notices:
+        """What people are to be told."""
+        from trimtab.loop.notices import Notices
+
+        return Notices(self.db, self.clock)
+
+    @property
+    def notify(self) -> Notify:
+        """Who is told of all its models, as workspace.toml says now. Raises ConfigInvalid."""
+        return _settings(self.folder)[1]
+
+    @cached_property
+    def decisions(self) -> Decisions:
+        """What the loop decided."""
+        from trimtab.loop.decisions import Decisions
+
+        return Decisions(self.db, self.journal, self.clock)
+
+    @cached_property
+    def policies(self) -> Policies:
+        """What the loop may do."""
+        from trimtab.loop.policies import Policies
+
+        return Policies(self.db, self.journal, self.clock)
 
     @cached_property
     def monitor(self) -> Monitor:
@@ -173,13 +211,15 @@ class Workspace:
             settings=lambda model, number: settings_of(self.versions, self.versions.get(model, number)))
 
     def asked(self, model: str, *, since: datetime | None = None, until: datetime | None = None,
-              version: int | None = None) -> pl.DataFrame:
+              version: int | None = None, told_after: str | None = None) -> pl.DataFrame:
         """The traffic of a model as monitoring reads it: with the labels that are known by now; of a version all that
-        it computed, also where another one answered."""
+        it computed, also where another one answered. told_after: only rows that a label came for after that moment."""
         from trimtab.traffic.query import with_labels
         from trimtab.traffic.segments import FAILED
 
-        found = self.traffic.frame(model=model, since=since, until=until, version=version, shadows=version is not None)
+        found = self.traffic.frame(
+            model=model, since=since, until=until, version=version, shadows=version is not None,
+            among=None if told_after is None else self.labels.told_after(model, told_after))
         return with_labels(found.filter(found["verdict"] != FAILED), self.labels, model)
 
     @cached_property
@@ -195,6 +235,30 @@ class Workspace:
         from trimtab.traffic.query import Traffic
 
         return Traffic(self.folder / "traffic")
+
+    def engine(self, *, record: Recorder | None = None, log: Log | None = None) -> Engine:
+        """An engine over its rollouts, not started. record: told each answer before it goes out."""
+        from trimtab.serving.engine import Engine
+        from trimtab.serving.fallbacks import Fallbacks
+        from trimtab.serving.source import RolloutSource
+
+        return Engine(RolloutSource(self.rollouts, self.stages, self.versions), now=self.clock, ids=self.ids, log=log,
+                      record=record, secret=lambda: self.redaction, fallback=Fallbacks(
+                          self.versions, self.datasets, self.traffic, self.clock, lambda: self.redaction).of)
+
+    @cached_property
+    def redaction(self) -> bytes:
+        """The secret that hashes values which a contract does not let be recorded as they are; made on first use."""
+        from trimtab.traffic.redaction import SECRET
+
+        return self.keyring.secret(SECRET)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The closed tables of traffic, and their digests."""
+        from trimtab.traffic.tables import Tables
+
+        return Tables(self.folder / "traffic", self.db, self.journal)
 
     def close(self) -> None:
         """Give the database's connections back."""
@@ -221,18 +285,31 @@ class Workspace:
                                     why="made", body={"format": "trimtab.workspace/1"})
 
 
-def _database_url(folder: Path) -> str | None:
+def _settings(folder: Path) -> tuple[str | None, Notify]:
     path = folder / SETTINGS
     if not path.is_file():
-        return None
+        return None, Notify()
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise ConfigInvalid(f"{SETTINGS} of the workspace is not valid TOML: {problem}") from None
-    url = settings.get("database")
-    if not isinstance(url, str) or len(settings) != 1:
-        raise ConfigInvalid(f"{SETTINGS} of the workspace holds one line: database = \"postgresql://…\"")
-    return url
+    url, notify = settings.pop("database", None), settings.pop("notify", {})
+    if settings or not isinstance(url, str | None):
+        raise ConfigInvalid(f"{SETTINGS} of the workspace holds database = \"postgresql://…\", [notify], and nothing "
+                            "else")
+    return url, parse_notify(notify, SETTINGS)
+
+
+def _holds_something(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
+
+
+def _refuse_to_begin_anew(folder: Path) -> None:
+    """Objects without the database that names them: somebody lost it, and a new one would hide that."""
+    if any((folder / "objects").glob("??/*")):
+        raise StoreUnreachable(f"{folder.name}/ holds objects, but its database trimtab.db is gone or empty. Put it "
+                               "back, or restore a backup (trimtab restore FILE DIR); to begin anew, move the folder "
+                               "away first")
 
 
 def _make_folder(folder: Path, database: str | None) -> None:

@@ -8,11 +8,10 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.bridges.receiver import Receiver
 
 from trimtab.bridges.webhooks import Delivered, Webhook, check, deliver, sign, verify
 from trimtab.clock import FixedClock
@@ -28,48 +28,6 @@ from trimtab.errors import Forbidden, UsageError
 
 SECRET = b"a secret of 24 bytes ..."
 EVENT = {"schema": "trimtab.event/1", "kind": "alert.open", "alert": "a-1", "why": "temp stood still at 21.5 °C"}
-
-
-@dataclass
-class Receiver:
-    """A server that keeps what came."""
-
-    port: int = 0
-    status: int = 204
-    location: str = ""
-    got: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.port}/hook?team=a"
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    found = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            found.got.append((self.path, dict(self.headers.items()), body))
-            self.send_response(found.status)
-            if found.location:
-                self.send_header("Location", found.location)
-            self.end_headers()
-
-        do_GET = do_POST
-
-        def log_message(self, *_: Any) -> None:
-            """Quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield found
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sqlite3
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 from tests.cli.conftest import write_linear
 
 from trimtab.doors.cli import screen
+from trimtab.doors.cli.progress import bars
+from trimtab.pipeline.budget import Progress
 
 
 def test_findings_are_wrapped_and_a_time_column_is_named(trimtab: Any) -> None:
@@ -117,3 +120,87 @@ def test_a_table_of_nothing_but_text_is_broken_and_no_fault(trimtab: Any) -> Non
     trimtab("init", "data.csv")
     Path("text.csv").write_text("a,b,y\n" + "x,y,z\n" * 30)
     assert "30 rows of 30" in trimtab("check", "text.csv", code=1).out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+@pytest.mark.parametrize("args", [["--help"], ["versions", "--json"], ["status"]])
+def test_output_that_can_not_be_written_is_no_fault(trimtab: Any, args: list[str]) -> None:
+    write_linear(Path("data.csv"), rows=60)
+    trimtab("init", "data.csv")
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run([sys.executable, "-m", "trimtab", *args], stdout=full, stderr=subprocess.PIPE, text=True,
+                             check=False)
+    assert ran.returncode == (2 if args[0] == "versions" else 4)
+    assert len(ran.stderr.splitlines()) == 1
+    if ran.returncode == 4:
+        assert ran.stderr == ("Error  the output can't be written: no space left on its device; free some, then "
+                              "repeat\n")
+
+
+def test_a_workspace_whose_database_is_gone_is_not_begun_anew(trimtab: Any) -> None:
+    """Its objects are there, so somebody lost the record; a new one beside them would hide that."""
+    write_linear(Path("data.csv"), rows=60)
+    trimtab("init", "data.csv")
+    for left in Path(".trimtab").glob("trimtab.db*"):
+        left.unlink()
+    for _ in range(2):
+        for args in (["train", "linear"], ["status"], ["init", "data.csv", "--force"]):
+            said = trimtab(*args, code=4).err
+            assert "its database trimtab.db is gone or empty. Put it back, or restore a backup" in said
+        Path(".trimtab/trimtab.db").write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", ["head", "half", "middle"])
+def test_a_damaged_database_is_told_and_left_alone(trimtab: Any, damage: str) -> None:
+    write_linear(Path("data.csv"), rows=60)
+    trimtab("init", "data.csv")
+    file = Path(".trimtab/trimtab.db")
+    with sqlite3.connect(file) as raw:
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    raw.close()
+    whole = file.read_bytes()
+    spoilt = {"head": b"x" * 100 + whole[100:], "half": whole[:len(whole) // 2],
+              "middle": whole[:4096] + b"x" * (len(whole) - 8192) + whole[-4096:]}[damage]
+    file.write_bytes(spoilt)
+    for args in (["status"], ["train", "linear"], ["backup", "kept.tar"], ["audit", "verify"]):
+        assert "the workspace's database is damaged" in trimtab(*args, code=4).err
+    assert not Path("kept.tar").exists()
+    assert "damaged" in trimtab("doctor", code=1).out
+
+
+def test_a_backup_to_no_folder_is_a_wrong_argument(trimtab: Any) -> None:
+    write_linear(Path("data.csv"), rows=60)
+    trimtab("init", "data.csv")
+    assert "there is no folder nowhere to write kept.tar into" in trimtab("backup", "nowhere/kept.tar", code=2).err
+
+
+def test_status_and_predict_stay_within_100_columns(trimtab: Any) -> None:
+    write_linear(Path("data.csv"), rows=60)
+    name = "a_model_whose_name_is_as_long_as_names_may_be_" + "x" * 14
+    trimtab("run", "data.csv", "--name", name)
+    table = Path("data.csv").read_text(encoding="utf-8").splitlines()
+    Path("wrong.csv").write_text("\n".join([table[0], "9999999.25,0.5,1", "oops,0.5,1"]), encoding="utf-8")
+    for out in (trimtab("status").out, trimtab("predict", f"{name}@v1", "wrong.csv", code=1).out):
+        assert max(screen.cells(line) for line in out.splitlines()) <= 100
+
+
+def test_progress_is_one_line_that_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the time that is left, for those who watch; nothing is written for a pipe or with --json."""
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    with bars(quiet=False) as tell:
+        tell(Progress(candidate="ridge", done=1, total=4, eta_s=75.0, stage="search"))
+        tell(Progress(candidate="x" * 200, done=4, total=4))
+    lines = shown.getvalue().split("\r\x1b[K")
+    assert lines[1] == f" ridge          {'█' * 6}{'░' * 18}  1/4 searching   about 1.2 min left"
+    assert len(lines[2]) == 99
+    assert lines[3] == ""
+    with bars(quiet=True) as tell:
+        assert tell is None
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with bars(quiet=False) as tell:
+        assert tell is None

@@ -177,3 +177,10 @@ def test_an_edit_that_makes_no_sense_is_refused(column, change, said):
 def test_a_rule_is_shown_in_a_few_words():
     """For a screen's table."""
     assert [shown_rule(column) for column in CONTRACT.columns] == ["0 … 1", "1 categories (N)", "any", "any"]
+
+
+def test_a_target_may_not_be_missing():
+    """Rows without one can't be learned from, whatever the contract says."""
+    contract = Contract(columns=(Column(name="x", type="number"), Column(name="y", type="number", role="target")))
+    with pytest.raises(UsageError, match=r"y: rows without a target can't be learned from"):
+        edit(contract, "y", missing=True)

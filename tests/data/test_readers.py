@@ -131,9 +131,23 @@ def test_the_fast_and_the_careful_path_read_the_same_table(rows):
     fast = csvfile._fast(data, ",", ["a", "b", "c"])
     if fast is None:
         return
-    careful, bad, _ = csvfile._careful("x", data, ",", ["a", "b", "c"])
-    assert not bad
-    assert csvfile.cells.typed(fast)[0].equals(csvfile.cells.typed(careful)[0])
+    careful = csvfile._careful("x", data, ",", ["a", "b", "c"])
+    assert not careful.quarantined
+    assert csvfile.cells.typed(fast)[0].equals(csvfile.cells.typed(careful.frame)[0])
+    if (lines := csvfile.parse("x", data).lines) is not None:
+        assert careful.lines.tolist() == lines.tolist()
+
+
+def test_the_careful_path_reads_batch_by_batch(monkeypatch):
+    """Batches change nothing; only one of them is held as Python's own texts."""
+    data = ("a,b\n" + "".join(f"{i},x{i}\n" for i in range(50)) + "7\n8,y\n").encode()
+    whole = csvfile.parse("x", data)
+    monkeypatch.setattr(csvfile, "_BATCH_CELLS", 6)
+    parts = csvfile.parse("x", data)
+    assert parts.frame.equals(whole.frame)
+    assert parts.frame.height == 51
+    assert (parts.quarantined, parts.lines.tolist(), parts.numbers.tolist()) == (
+        whole.quarantined, [*range(2, 52), 53], [*range(1, 51), 52])
 
 
 def test_parquet_pandas_and_polars_give_the_same_table(tmp_path):
@@ -187,7 +201,7 @@ def test_rows_without_a_target_are_set_aside_with_their_reason(tmp_path):
     """They can't be learned from, and are counted."""
     table = without_missing_target(read_table(write(tmp_path, "x,y\n1,2\n3,\n5,6\n")), "y")
     assert table.rows == 2
-    assert [str(bad) for bad in table.quarantined] == ["row 2: the target y is missing"]
+    assert [str(bad) for bad in table.quarantined] == ["line 3: the target y is missing"]
 
 
 def test_other_things_are_refused_by_name():

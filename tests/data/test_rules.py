@@ -194,3 +194,15 @@ def test_both_evaluators_say_the_same_of_every_row(case):
             single = Contract(columns=tuple(c for c in contract.columns if c.role == "feature"))
             typed = frame[number - 1 : number]
             np.testing.assert_array_equal(np.array(out), encode(single, typed)[0])
+
+
+def test_a_column_that_is_not_there_is_called_absent():
+    """It is another mistake than an empty cell, and has another cure."""
+    contract = Contract(columns=(Column(name="rate", type="number"), Column(name="n", type="integer", missing=True)))
+    (found,) = row_checker(contract)({"n": 1}, [], 3)
+    assert found.message == ("rate is absent: the request has no such field (row 3). Send it, or allow missing values: "
+                             "trimtab contract edit rate --missing")
+    report = check_table(contract, pl.DataFrame({"n": [1, 2]}), roles=("feature",))
+    assert (report.bad, [one.message for one in report.violations]) == (2, [
+        ("rate is absent: the table has no such column. Add it, or allow missing values: "
+         "trimtab contract edit rate --missing")])

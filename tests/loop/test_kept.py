@@ -119,11 +119,18 @@ def test_a_policy_is_what_was_kept_or_what_the_caller_names(room: Room) -> None:
 def test_the_kill_switch_works_for_one_model_or_for_all_and_survives_a_new_policy(room: Room) -> None:
     with pytest.raises(UsageError, match="needs a reason"):
         room.policies.pause("risk", by="ann", why=" ")
-    room.policies.pause("risk", by="ann", why="audit", default=RETRAIN)
-    assert room.policies.get("risk").on_drift == "retrain"
+    room.policies.pause("risk", by="ann", why="audit")
+    assert room.policies.get("risk", default=RETRAIN).on_drift == "retrain"      # pausing keeps no policy
+    assert room.policies.get("risk").on_drift == "notify"
+    assert room.policies.paused() == {"risk": ("ann", "audit")}
     room.policies.put("risk", Policy(on_drift="propose"), by="bob")
     paused = room.policies.get("risk")
     assert (paused.paused, paused.by, paused.why) == (True, "ann", "audit")
+    assert room.policies.kept("risk")
+    room.policies.reset("risk", by="bob", why="as trimtab.toml says")
+    assert not room.policies.kept("risk")
+    assert room.policies.get("risk", default=RETRAIN).on_drift == "retrain"
+    assert room.policies.get("risk").paused
     assert not room.policies.get("other").paused
     room.policies.resume("risk", by="ann", why="over")
     room.policies.pause(by="ann", why="all of it")
@@ -132,7 +139,8 @@ def test_the_kill_switch_works_for_one_model_or_for_all_and_survives_a_new_polic
     assert room.policies.get("never-heard-of").paused
     room.policies.resume(by="ann")
     assert not room.policies.get("risk").paused
-    assert room.kinds == ["policy.pause", "policy.set", "policy.resume", "policy.pause", "policy.resume"]
+    assert room.kinds == ["policy.pause", "policy.set", "policy.reset", "policy.resume", "policy.pause",
+                          "policy.resume"]
 
 
 def test_pausing_does_not_change_which_decision_it_is() -> None:

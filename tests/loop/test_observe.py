@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,8 @@ class Kept:
 def observe(kept: Any, trial: Any = None) -> Observe:
     """An observer of those, with 40 labels."""
     return Observe(rollouts=kept, alerts=kept, now=FixedClock(), trial=lambda model, endpoint, champion: trial,
-                   labels=lambda model, champion: 40, crossed=lambda model, endpoint, champion: [f"v{champion} fails"])
+                   labels=lambda model, endpoint, champion, began, at: 40 if began < at else 0,
+                   crossed=lambda model, endpoint, champion: [f"v{champion} fails"])
 
 
 def test_what_serves_is_seen_with_its_own_newest_incident() -> None:
@@ -69,6 +71,16 @@ def test_an_incident_says_whether_labels_show_harm_and_whether_it_is_snoozed() -
     stuck = incident([alert("a-1", STUCK)])
     assert stuck is not None
     assert not stuck.harm
+
+
+def test_an_incident_says_since_when_rows_moved() -> None:
+    """What was asked before teaches nothing of it; where labels alone tell, no row is known to have moved."""
+    moved = dataclasses.replace(alert("a-1", STUCK), evidence={"columns": [{"column": "temp"}],
+                                                               "began": {"at": "2026-01-05"}})
+    found, told = incident([moved]), incident([alert("a-1", CONCEPT)])
+    assert found is not None
+    assert told is not None
+    assert (found.began, told.began) == ("2026-01-05", "")
 
 
 def test_a_trial_carries_its_canary_so_that_the_verdict_can_be_recomputed() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
 from trimtab.data import csvfile
 from trimtab.data.contract import Column, Contract
-from trimtab.data.readers import from_frame
-from trimtab.data.table import Table
+from trimtab.data.readers import from_frame, read_table
 from trimtab.errors import CheckFailed, ConfigInvalid
+from trimtab.pipeline.agreed import agreed, check_agreed
 from trimtab.pipeline.features import transformed
 from trimtab.pipeline.quarantine import keep_contract
 
@@ -63,8 +65,7 @@ def as_text(frame, **cells):
         for row, text in changed.items():
             columns[name][row] = text
     text = "\n".join([",".join(columns), *(",".join(row) for row in zip(*columns.values(), strict=True))])
-    made, bad, notes = csvfile.parse("data.csv", text.encode())
-    return Table(frame=made, source="data.csv", encoding="utf-8", quarantined=bad, notes=notes)
+    return replace(csvfile.parse("data.csv", text.encode()), encoding="utf-8")
 
 
 def test_one_cell_of_text_does_not_take_its_whole_column_with_it():
@@ -139,3 +140,25 @@ def test_a_transform_that_looks_at_other_rows_is_refused(tmp_path):
     """A served row comes alone: its mean is another."""
     with pytest.raises(CheckFailed, match=r"age of row 1 is .* among all rows and .* alone"):
         features(tmp_path, "return frame.with_columns(pl.col('age') - pl.col('age').mean())")
+
+
+def test_rows_keep_the_numbers_of_their_file(tmp_path):
+    """Rows set aside before (ragged, without a target) don't shift the ones that are told after them."""
+    lines = ["age,city,y", *(f"{i % 90}.5,{'AB'[i % 2]},{i}" for i in range(100))]
+    lines[4], lines[9], lines[30] = "1.5,A", "1.5,A,", "-7.5,A,29"
+    (tmp_path / "data.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    table = read_table(tmp_path / "data.csv")
+    assert [str(bad) for bad in table.quarantined] == ["line 5: has 2 cells, the header has 3"]
+    kept = keep_contract(table, CONTRACT)
+    assert [bad.line for bad in kept.quarantined] == [5, 10, 31]
+    assert kept.quarantined[2].reason.startswith("age = -7.5 is below the contract's min 0.0 (row 30).")
+    assert kept.number(kept.rows - 1) == 100
+    report = check_agreed(CONTRACT, agreed(table, CONTRACT))
+    assert [one.row for one in report.violations] == [9, 30]
+
+
+def test_frames_count_rows():
+    """They have no lines."""
+    frame = FRAME.with_columns(y=pl.when(pl.int_range(100) == 2).then(None).otherwise("y"))
+    kept = keep_contract(from_frame(frame), CONTRACT)
+    assert [str(bad) for bad in kept.quarantined] == ["row 3: the target y is missing"]

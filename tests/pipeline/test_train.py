@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +18,12 @@ from trimtab.errors import CheckFailed, ConfigInvalid
 from trimtab.flavors import sklearn as flavor
 from trimtab.ids import Ids
 from trimtab.pipeline import artifacts, kernel, training
+from trimtab.pipeline.budget import Stopwatch
 from trimtab.pipeline.candidates import resolve
 from trimtab.pipeline.choice import choose
 from trimtab.pipeline.model import CandidateResult, Feature, Learnable, Split
 from trimtab.pipeline.train import train
-from trimtab.pipeline.training import refitter
+from trimtab.pipeline.training import refitter, train_one
 from trimtab.store import migrate
 from trimtab.store.blobs import read_bytes
 from trimtab.store.blobs_local import LocalBlobs
@@ -201,9 +203,31 @@ def test_a_kernel_machine_over_the_memory_budget_is_approximated(bench, diabetes
     report = bench[0](*diabetes, ["kernel_ridge"], '[train]\nbudget = { memory = "100KB" }\n')
     result = report.candidates[0]
     assert any("approximated by Nyström's method with" in note for note in result.notes)
-    assert result.params["landmarks"] == 50
-    assert "50 landmark rows" in result.formula
+    assert result.params["landmarks"] == 22                  # 8 · 3 · (160 · 22 + 22²) bytes are 96 kB
+    assert "22 landmark rows" in result.formula
     assert result.mean < report.candidates[-1].mean
+
+
+def test_a_kernel_machine_that_no_approximation_fits_into_memory_is_not_trained(bench, diabetes):
+    """The budget is kept, and the reason told, where fewer landmark rows than are worth a fit would be left."""
+    report = bench[0](*diabetes, ["kernel_ridge", "ridge"], '[train]\nbudget = { memory = "10KB" }\n')
+    assert report.chosen == "ridge"
+    assert report.candidates[0].error == (
+        "not trained: kernel_ridge on 160 rows, even approximated with 10 landmark rows, needs 41 kB, over "
+        "[train.budget] memory (10 kB); raise it, or use fewer rows")
+
+
+def test_folds_of_a_time_split_have_enough_rows_for_their_landmarks():
+    """The first of them is a sixth of the rows: no warning that there are fewer rows than landmarks."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(120, 2))
+    data = Learnable(X=X, y=X[:, 0] + rng.normal(size=120), task="regression", times=np.arange(120.0), features=(
+        Feature(name="a", kind="number"), Feature(name="b", kind="number")))
+    split = Split(train=np.arange(100), test=np.arange(100, 120), kind="time", seed=1, digest=digest_bytes(b""))
+    made = train_one(data, split, resolve("kernel_ridge", "regression", root=Path()), memory_bytes=70_000,
+                     watch=Stopwatch(5))
+    assert made.params["landmarks"] < 16
+    assert not any("n_components" in note for note in made.notes)
 
 
 def test_a_kernel_machine_over_the_time_budget_is_approximated(bench, diabetes, monkeypatch):

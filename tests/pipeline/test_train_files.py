@@ -40,7 +40,7 @@ def learn(task, gap=False):
 
 @pytest.mark.parametrize(("name", "task", "memory"), [
     (name, task, memory) for name in sorted(RECIPES) for task in ("regression", "binary", "multiclass")
-    for memory in (2**31, 20_000) if task in RECIPES[name].tasks and (memory == 2**31 or RECIPES[name].kernel)])
+    for memory in (2**31, 30_000) if task in RECIPES[name].tasks and (memory == 2**31 or RECIPES[name].kernel)])
 def test_a_trained_model_survives_its_file(name, task, memory, tmp_path):
     """Missing values, an unseen category and dates included; without a pickle and without a type of ours."""
     learnable, split = learn(task)

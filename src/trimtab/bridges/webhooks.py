@@ -109,8 +109,10 @@ def verify(secret: bytes, headers: Mapping[str, str], body: bytes, *, now: datet
 
 
 def deliver(hook: Webhook, event: Mapping[str, object], *, key: str, now: Clock, timeout_s: float = 10.0,
-            resolve: Resolve = resolve, tls: ssl.SSLContext | None = None) -> Delivered:
-    """POST an event once. key: the delivery's name, the same when it is sent again. timeout_s: for all of it.
+            content: str = "application/json", resolve: Resolve = resolve,
+            tls: ssl.SSLContext | None = None) -> Delivered:
+    """POST an event once. key: the delivery's name, the same when it is sent again. timeout_s: for all of it. content:
+    its media type.
 
     An answer that is no 2xx, or none, is a `Delivered` that is not ok. Raises UsageError (the hook is malformed),
     Forbidden (the address may not be reached: nothing was sent), and UsageError for an event over 64 KiB.
@@ -129,7 +131,7 @@ def deliver(hook: Webhook, event: Mapping[str, object], *, key: str, now: Clock,
         return Delivered(ok=False, status=None, address="", why=f"{target.host} has no address")
     address = _allowed(target, found, _networks(hook.allow))
     stamp = int(now.now().timestamp())
-    headers = {"Host": target.authority, "Content-Type": "application/json", "User-Agent": "trimtab",
+    headers = {"Host": target.authority, "Content-Type": content, "User-Agent": "trimtab",
                "Connection": "close", "Trimtab-Timestamp": str(stamp), "Trimtab-Delivery": key,
                "Trimtab-Signature": sign(hook.secret, stamp, body)}
     try:

@@ -21,6 +21,9 @@ from trimtab.data.moments import moment
 MISSING: Final = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "Null", "None", "NaN", "nan")
 NUMBER: Final = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?([iI]nf(inity)?|INF|Infinity)$"
 INTEGER: Final = r"^[+-]?\d+$"
+MOST_WRONG: Final = 0.02                       # share of the cells of a column of numbers that may be none
+MOST_CODES: Final = 10                         # different numbers that may be codes
+_FEWEST, _LOOK, _OFTEN = 20, 1000, 0.9
 _ISO: Final = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?)?(Z|[+-]\d{2}:?\d{2})?$"
 _PLAIN: Final = ((r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "%Y-%m-%d"),
                  (r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}$", "%Y-%m-%d %H:%M:%S"))
@@ -76,6 +79,33 @@ def meaning(text: pl.Series) -> tuple[pl.Series, str]:
     if re.match(_ISO, shape) and (moment := _moments(clean)) is not None:
         return moment, ""
     return clean, _note(clean)
+
+
+def numbers(text: pl.Series, *, whole: bool) -> pl.Series:
+    """The cells that are numbers, null where one is none; Int64 with `whole` where all of them are whole."""
+    clean = text.str.strip_chars()
+    made = clean.set(~clean.str.contains(NUMBER).fill_null(False), None).cast(pl.Float64, strict=False)
+    known = made.drop_nulls()
+    return made.cast(pl.Int64, strict=False) if whole and (known == known.round(0)).all() else made
+
+
+def nearly_numbers(text: pl.Series) -> pl.Series | None:
+    """The numbers of a column that only single cells keep from being one, null in those; None for any other column.
+
+    Single cells: one, or at most 2% of those that are there. Names written in digits are no numbers: a column with a
+    leading zero, or with at most 10 different numbers (codes: 1, 2, 3, A), stays what it is.
+
+    >>> nearly_numbers(pl.Series("rate", [*map(str, range(20)), "n/a?"]))[-2:].to_list()
+    [19, None]
+    """
+    there = text.drop_nulls()
+    if there.len() < _FEWEST or not there.head(_LOOK).str.contains(NUMBER).mean() >= _OFTEN:    # type: ignore[operator]
+        return None
+    made = numbers(text, whole=True)
+    wrong = there.len() - (text.len() - made.null_count())
+    if not 0 < wrong <= max(1, MOST_WRONG * there.len()) or made.n_unique() <= MOST_CODES + 1:
+        return None
+    return None if there.str.contains(r"^[+-]?0\d").any() else made
 
 
 def typical(head: pl.DataFrame) -> dict[str, pl.DataType]:

@@ -5,7 +5,7 @@ The same rules as `rows.py` asks of one request. A value breaks at most one rule
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from trimtab.data.contract import Contract, Role
 from trimtab.data.encode import days_of
 from trimtab.data.moments import days
-from trimtab.data.rules import CHECKED, ColumnRules, Rule, RuleKind, Violation, compile_rules, unknown, violation
+from trimtab.data.rules import (
+    CHECKED,
+    ColumnRules,
+    Rule,
+    RuleKind,
+    Violation,
+    absent,
+    compile_rules,
+    unknown,
+    violation,
+)
 from trimtab.errors import ContractViolation
 
 LISTED = 1000                                  # violations that are told one by one; all are counted
@@ -51,11 +61,12 @@ class CheckReport:
 
 
 def check_table(contract: Contract, frame: pl.DataFrame, *, roles: Iterable[Role] = CHECKED,
-                reject_unknown: bool = False) -> CheckReport:
+                reject_unknown: bool = False, number: Callable[[int], int] = lambda place: place + 1) -> CheckReport:
     """Check every row of `frame`.
 
     roles: whose rules are asked; for data without labels ("feature",). A column that is not there is missing in every
     row. reject_unknown: do columns that the contract does not have break it, as they do in a request?
+    number: what a row at a place (from 0) is called.
     """
     height = frame.height
     columns = compile_rules(contract, roles)
@@ -67,7 +78,7 @@ def check_table(contract: Contract, frame: pl.DataFrame, *, roles: Iterable[Role
         if column.name in frame.columns:
             masks += _masks(column, frame.schema[column.name], frame)
         elif not column.may_miss:
-            told.append(violation(column, column.rules[0], None))
+            told.append(absent(column, table=True))
             counts[column.name, "missing"] = height
     known = {column.name for column in contract.columns}
     extra = tuple(name for name in frame.columns if name not in known)
@@ -94,7 +105,7 @@ def check_table(contract: Contract, frame: pl.DataFrame, *, roles: Iterable[Role
         rows = np.flatnonzero(fresh)[:LISTED]
         for row, value in zip(rows.tolist(), frame[column.name].gather(rows).to_list(), strict=True):
             shown = None if rule.kind == "missing" else value
-            found.append((row, place, violation(column, rule, shown, row + 1)))
+            found.append((row, place, violation(column, rule, shown, number(row))))
     found.sort(key=lambda item: item[:2])
     return CheckReport(rows=height, violations=(*told, *(item[2] for item in found))[:LISTED], counts=counts,
                        bad_rows=bad, extra=() if reject_unknown else extra)

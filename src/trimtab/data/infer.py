@@ -28,7 +28,7 @@ MOST_CATEGORIES: Final = 100
 MOST_INTEGER_CLASSES: Final = 10
 MOST_CLASSES: Final = 50
 _YEARS: Final = (1900, 2100)
-_ID_NAME: Final = re.compile(r"^(id|uuid|guid|key|index|idx|rowid|row_?(id|nr|no|num|number)|no\.?|nr\.?|#|unnamed.*)$"
+ID_NAME: Final = re.compile(r"^(id|uuid|guid|key|index|idx|rowid|row_?(id|nr|no|num|number)|no\.?|nr\.?|#|unnamed.*)$"
                              r"|[_\-. ](id|uuid|guid)$|[a-z](Id|ID)$"
                             r"|(编号|序号|学号|工号|单号|流水号|行号|主键|身份证号?)$")
 
@@ -111,7 +111,7 @@ def _column(values: pl.Series, asked: Role | None, task: Task | None) -> Column:
         return Column(name=name, type="datetime", role=asked or "feature", missing=missing, min=low)
     if kind == pl.String:
         return _text(values, asked, missing)
-    if asked is None and _ID_NAME.search(name) and kind == pl.Int64:
+    if asked is None and ID_NAME.search(name) and kind == pl.Int64:
         return Column(name=name, type="integer", role="id", missing=missing)
     whole: ColumnType = "integer" if kind == pl.Int64 else "number"
     if asked in ("ignored", "group", "time"):
@@ -129,7 +129,7 @@ def _text(values: pl.Series, asked: Role | None, missing: bool) -> Column:
     distinct = names.len()
     if asked is None and not distinct:
         return Column(name=name, type="text", role="ignored", missing=True)
-    if asked is None and _ID_NAME.search(name):
+    if asked is None and ID_NAME.search(name):
         return Column(name=name, type="text", role="id", missing=missing)
     if asked != "target" and (asked is not None or distinct > MOST_CATEGORIES or known.len() < 2 * distinct):
         return Column(name=name, type="text", role=asked or "ignored", missing=missing)

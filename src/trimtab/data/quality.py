@@ -21,7 +21,7 @@ from trimtab.data.split import overlap
 from trimtab.data.suspects import sentinel, suspicious_zeros
 
 Kind = Literal["leak", "duplicate_rows", "constant", "heavy_tail", "zeros", "missing", "ignored_text", "id",
-               "duplicate_column", "imbalance", "target_outliers", "sentinel", "infinite", "overlap", "group"]
+               "duplicate_column", "imbalance", "target_outliers", "sentinel", "infinite", "overlap", "group", "unread"]
 
 SAMPLE: Final = 20_000                         # rows, evenly spaced, where a test needs a model or pairs of columns
 HEAVY_TAIL: Final = 5.0                        # p99 / p50, both above 0

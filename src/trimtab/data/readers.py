@@ -12,6 +12,7 @@ import os
 import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,9 +161,8 @@ def _file(path: Path) -> Table:
     text, encoding = encodings.to_utf8(name, data)
     with ThreadPoolExecutor(1) as beside:
         digest = beside.submit(canon.digest_bytes, data)
-        frame, bad, notes = csvfile.parse(name, text)
-    return Table(frame=frame, source=name, size_bytes=len(data), byte_digest=digest.result(),
-                 encoding=encoding, quarantined=bad, notes=notes)
+        table = csvfile.parse(name, text)
+    return replace(table, size_bytes=len(data), byte_digest=digest.result(), encoding=encoding)
 
 
 def _near(path: Path) -> str:

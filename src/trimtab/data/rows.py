@@ -11,7 +11,7 @@ from typing import Final
 
 from trimtab.data.contract import Column, Contract
 from trimtab.data.moments import days
-from trimtab.data.rules import EXACT, ColumnRules, Rule, Violation, comparable, rules_of, unknown, violation
+from trimtab.data.rules import EXACT, ColumnRules, Rule, Violation, absent, comparable, rules_of, unknown, violation
 from trimtab.errors import UsageError
 
 RowChecker = Callable[..., tuple[Violation, ...]]
@@ -87,7 +87,7 @@ def row_checker(contract: Contract) -> RowChecker:
         for place, column, rules in plans:
             value = _plain(row.get(column.name))
             if (rule := first_broken(rules, value)) is not None:
-                found.append(violation(rules, rule, value, number))
+                found.append(violation(rules, rule, value, number) if column.name in row else absent(rules, number))
             elif value is not None:
                 values[place] = _encoded(column, value)
         if not found:

@@ -105,6 +105,19 @@ def unknown(name: str, contract: Contract) -> Violation:
                              "contract.toml (role = \"ignored\" for one that is not used).")
 
 
+def absent(rules: ColumnRules, row: int | None = None, *, table: bool = False) -> Violation:
+    """A required column that a request, or a whole table, does not have.
+
+    >>> print(absent(rules_of(Column(name="n", type="number"))).message)
+    n is absent: the request has no such field. Send it, or allow missing values: trimtab contract edit n --missing
+    """
+    at = "" if row is None else f" (row {row})"
+    what = "the table has no such column. Add it" if table else f"the request has no such field{at}. Send it"
+    return Violation(row=row, column=rules.name, rule="missing", value=None,
+                     message=f"{rules.name} is absent: {what}, or allow missing values: trimtab contract edit "
+                             f"{rules.name} --missing")
+
+
 def violation(rules: ColumnRules, rule: Rule, value: object, row: int | None = None) -> Violation:
     """A broken rule in words: what is there, what the contract says, what to do.
 

@@ -20,6 +20,7 @@ from trimtab import __version__
 from trimtab.doors import guard, wire
 from trimtab.doors.inference import mlflow_scoring, repository, routes, tensors, tfserving
 from trimtab.doors.rest import routes as rest
+from trimtab.doors.rest.paging import MAX_PAGE
 
 Schema = dict[str, Any]
 Handler = Callable[[Request], Awaitable[Response]]
@@ -76,7 +77,7 @@ OPERATIONS: dict[Handler, Operation] = {
     rest.delete_alias: Operation((*_ALIAS, "removed"), query={"why": _TEXT}),
     rest.labels: Operation(("schema",), rest.TellLabels),
     rest.log: Operation(("schema", "model", "entries"),
-                        query={"limit": {"type": "integer", "minimum": 1, "maximum": rest.MAX_PAGE}}),
+                        query={"limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE}}),
     rest.verify: Operation(("schema", "ok", "rows", "head")),
     rest.deploy: Operation(_LIVE, rest.PutLive),
     rest.promote: Operation(_LIVE, rest.PutLive),

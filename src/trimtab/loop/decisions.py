@@ -21,6 +21,7 @@ from trimtab.errors import NotFound, UsageError
 from trimtab.ids import Ids
 from trimtab.loop import policy
 from trimtab.loop.model import Decision, Past, State, Stored, unlike
+from trimtab.loop.notices import Notices, of_decision
 from trimtab.store.db import Database
 from trimtab.store.journal import Journal
 from trimtab.store.schema import decisions
@@ -44,6 +45,7 @@ class Decisions:
 
     def __init__(self, db: Database, journal: Journal, now: Clock) -> None:
         self._db, self._journal, self._clock = db, journal, now
+        self._notices = Notices(db, now)
 
     def record(self, decision: Decision, *, state: State = "decided", by: str = "loop") -> Stored:
         """Keep a decision, once a key; gives the one that is kept.
@@ -68,18 +70,21 @@ class Decisions:
         return stored
 
     def finish(self, stored: Stored, state: State, result: Mapping[str, Any], *, by: str = "loop") -> Stored:
-        """Mark what is under way as done, failed or refused, once; gives it as it is then kept."""
+        """Mark what is under way as done, failed or refused, once, and leave a notice; gives it as it is then kept."""
         plain: Any = canon.finite(dict(result))
         with self._db.write() as conn:
             self._journal.length(conn)
             query = decisions.update().where(decisions.c.id == stored.id, decisions.c.state == "decided")
-            if conn.execute(query.values(state=state, result=canon.dumps(plain).decode())).rowcount:
+            marked = conn.execute(query.values(state=state, result=canon.dumps(plain).decode())).rowcount
+            if marked:
                 self._journal.append(conn, kind=f"decision.{state}", model=stored.decision.model, subject=stored.id,
                                      by=by, why=str(plain.get("why", "")), body={
                                          "endpoint": stored.decision.endpoint, "action": stored.decision.action,
                                          "key": stored.decision.key, "result": plain})
             kept = self._first(conn, decisions.c.id == stored.id)
-        assert kept is not None
+            assert kept is not None
+            if marked:
+                self._notices.put_in(conn, *of_decision(kept))
         return kept
 
     def of_key(self, key: str) -> Stored | None:

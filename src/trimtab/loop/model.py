@@ -46,7 +46,8 @@ class Policy(Plain, frozen=True, kw_only=True):
     shadow; each must have answered `step_rows` rows before the next. most_labels, most_days: when a trial without a
     verdict ends, and the champion stays. probation_labels: how many pairs the version before is kept beside a newly
     promoted one; 0: not at all. cooldown_s: between two retrains; attempts: for one incident; a failed act is tried
-    again after retry_s, and at most `attempts` times. paused: the kill switch.
+    again after retry_s, and at most `attempts` times. loss_clip: the largest loss of a row that counts in a trial;
+    None: what the champion's held-out rows say. paused: the kill switch.
     """
 
     on_drift: Literal["notify", "propose", "retrain"] = "notify"
@@ -61,6 +62,7 @@ class Policy(Plain, frozen=True, kw_only=True):
     retrains_per_month: int = 4
     attempts: int = 3
     retry_s: float = 600.0
+    loss_clip: float | None = None
     paused: bool = False
     why: str = ""
     by: str = ""
@@ -73,12 +75,14 @@ class Policy(Plain, frozen=True, kw_only=True):
 
 class Incident(Plain, frozen=True, kw_only=True):
     """An alert that is not closed. kind: of its first cause. broken: why nothing may be learned from these rows, or
-    None. harm: do labels say that the live version got worse?"""
+    None. harm: do labels say that the live version got worse? began: when the rows came in that moved, "" where labels
+    alone tell."""
 
     id: str
     kind: str
     sentence: str
     broken: str | None = None
+    began: str = ""
     harm: bool = False
     snoozed: bool = False
 
@@ -121,8 +125,8 @@ class Past(Plain, frozen=True, kw_only=True):
 
 class Seen(Plain, frozen=True, kw_only=True):
     """What is true of an endpoint now. last_good: the version that a rollback would restore. crossed: guardrails that
-    the champion breaks, in words. labels: rows that are labelled, within the contract and not yet trained on. past:
-    decisions on this model, the oldest first."""
+    the champion breaks, in words. labels: rows that are labelled, within the contract and not yet trained on; they are
+    counted while there is an incident, else 0. past: decisions on this model, the oldest first."""
 
     model: str
     endpoint: str

@@ -22,12 +22,13 @@ class Observer(Protocol):
 class Observe:
     """The observer of a workspace.
 
-    trial: (model, endpoint, champion) → what answers beside it, or None. labels: (model, champion) → rows that are
-    labelled, within the contract and not trained on. crossed: (model, endpoint, champion) → guardrails that it breaks.
+    trial: (model, endpoint, champion) → what answers beside it, or None. labels: (model, endpoint, champion, began,
+    at) → rows asked since `began` that are labelled by `at`, within the contract and not trained on; asked only while
+    there is an incident. crossed: (model, endpoint, champion) → guardrails that it breaks.
     """
 
     def __init__(self, *, rollouts: Rollouts, alerts: Alerts, now: Clock,
-                 trial: Callable[[str, str, int], Trial | None], labels: Callable[[str, int], int],
+                 trial: Callable[[str, str, int], Trial | None], labels: Callable[[str, str, int, str, str], int],
                  crossed: Callable[[str, str, int], Sequence[str]] = lambda model, endpoint, champion: ()) -> None:
         self._rollouts, self._alerts, self._clock = rollouts, alerts, now
         self._trial, self._labels, self._crossed = trial, labels, crossed
@@ -39,12 +40,13 @@ class Observe:
         if not history:
             return Seen(model=model, endpoint=endpoint, at=at)
         champion, before = history[-1].version, last_good(history)
+        open_now = incident(alert for alert in self._alerts.list(model, endpoint=endpoint)
+                            if alert.version == champion)
         return Seen(
             model=model, endpoint=endpoint, at=at, champion=champion,
-            last_good=None if before is None else before.version,
-            incident=incident(alert for alert in self._alerts.list(model, endpoint=endpoint)
-                              if alert.version == champion),
-            trial=self._trial(model, endpoint, champion), labels=self._labels(model, champion),
+            last_good=None if before is None else before.version, incident=open_now,
+            trial=self._trial(model, endpoint, champion),
+            labels=0 if open_now is None else self._labels(model, endpoint, champion, open_now.began, at),
             crossed=tuple(self._crossed(model, endpoint, champion)))
 
 
@@ -53,9 +55,15 @@ def incident(alerts: Iterable[Alert]) -> Incident | None:
     alert = max(alerts, key=lambda one: (one.opened_at, one.id), default=None)
     if alert is None:
         return None
-    return Incident(id=alert.id, kind=alert.kind, sentence=alert.sentence, broken=alert.broken,
+    return Incident(id=alert.id, kind=alert.kind, sentence=alert.sentence, broken=alert.broken, began=began(alert),
                     harm=any(cause["kind"] in ("harm", "concept") for cause in alert.causes),
                     snoozed=alert.state == "snoozed")
+
+
+def began(alert: Alert) -> str:
+    """When the rows began to move that an alert is about, as a time text; "" where only labels tell of it."""
+    moved: bool = bool(alert.evidence.get("columns"))
+    return str(alert.evidence["began"]["at"]) if moved else ""
 
 
 def judged(canary: Canary, *, version: int, role: Literal["challenger", "last_good"], share: float, since: str,

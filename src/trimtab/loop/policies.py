@@ -1,7 +1,7 @@
 """What may the loop do for a model, and is it paused?  The kept policies, and the kill switch.
 
-A policy that nobody kept is the one that the caller names (what trimtab.toml says). `EVERY` pauses all models at once.
-Each change is a journal row.
+A policy that nobody kept is the one that the caller names (what trimtab.toml says), also while it is paused. `EVERY`
+pauses all models at once. Each change is a journal row.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ from sqlalchemy.engine import Connection
 
 from trimtab import canon, clock
 from trimtab.clock import Clock
+from trimtab.config import seconds
 from trimtab.errors import UsageError
 from trimtab.loop.model import Policy
+from trimtab.registry.ingredients import config_of
+from trimtab.registry.model import Version
+from trimtab.registry.versions import Versions
 from trimtab.store.db import Database
 from trimtab.store.journal import Journal
 from trimtab.store.schema import policies
 
 EVERY: Final = "*"                             # no model has this name
+_NONE: Final = "{}"                            # settings of a model that was only paused
 _SWITCH: Final = frozenset({"paused", "why", "by"})
 
 
@@ -51,24 +56,43 @@ class Policies:
                                  body=kept.to_json())
         return kept
 
-    def pause(self, model: str = EVERY, *, by: str, why: str, default: Policy | None = None) -> None:
+    def reset(self, model: str, *, by: str, why: str = "") -> None:
+        """Keep none: what the caller names goes again; whether it is paused stays as it is."""
+        with self._db.write() as conn:
+            self._journal.length(conn)
+            if conn.execute(policies.update().where(policies.c.model == model, policies.c.settings != _NONE).values(
+                    settings=_NONE, at=clock.to_text(self._clock.now()))).rowcount:
+                self._journal.append(conn, kind="policy.reset", model=model, subject=model, by=by, why=why)
+
+    def kept(self, model: str) -> bool:
+        """Did somebody keep one?"""
+        with self._db.read() as conn:
+            row = conn.execute(sa.select(policies.c.settings).where(policies.c.model == model)).one_or_none()
+        return row is not None and row.settings != _NONE
+
+    def paused(self) -> dict[str, tuple[str, str]]:
+        """Whom the kill switch holds, `EVERY` for all: by whom and why."""
+        with self._db.read() as conn:
+            return {row.model: (row.by, row.why) for row in conn.execute(
+                sa.select(policies).where(policies.c.paused == 1).order_by(policies.c.model))}
+
+    def pause(self, model: str = EVERY, *, by: str, why: str) -> None:
         """The kill switch: nothing is done for a model, or for any, until `resume`. Raises UsageError without a
-        reason. `default`: what the model's policy is where none was kept."""
+        reason."""
         if not why.strip():
             raise UsageError("pausing needs a reason: --reason \"…\"")
-        self._switch(model, paused=True, by=by, why=why, default=default)
+        self._switch(model, paused=True, by=by, why=why)
 
     def resume(self, model: str = EVERY, *, by: str, why: str = "") -> None:
         """Let the loop go on. Where every model is paused, resuming one of them leaves it paused."""
-        self._switch(model, paused=False, by=by, why=why, default=None)
+        self._switch(model, paused=False, by=by, why=why)
 
-    def _switch(self, model: str, *, paused: bool, by: str, why: str, default: Policy | None) -> None:
+    def _switch(self, model: str, *, paused: bool, by: str, why: str) -> None:
         with self._db.write() as conn:
             self._journal.length(conn)
-            before = self._read(conn, model, default or Policy())
-            if before.paused == paused:
+            if self._read(conn, model, Policy()).paused == paused:
                 return
-            self._write(conn, model, msgspec.structs.replace(before, paused=paused, why=why, by=by))
+            self._put(conn, model, {"paused": int(paused), "why": why, "by": by})
             self._journal.append(conn, kind="policy.pause" if paused else "policy.resume",
                                  model="" if model == EVERY else model, subject=model, by=by, why=why)
 
@@ -77,6 +101,8 @@ class Policies:
         row = conn.execute(sa.select(policies).where(policies.c.model == model)).one_or_none()
         if row is None:
             return default
+        if row.settings == _NONE:
+            return msgspec.structs.replace(default, paused=bool(row.paused), why=row.why, by=row.by)
         settings: Any = canon.loads(row.settings)
         return Policy.from_json({**settings, "on_drift": row.on_drift, "paused": bool(row.paused), "why": row.why,
                                  "by": row.by})
@@ -84,10 +110,27 @@ class Policies:
     def _write(self, conn: Connection, model: str, policy: Policy) -> None:
         told = policy.to_json()
         settings = {name: value for name, value in told.items() if name not in _SWITCH | {"on_drift"}}
-        values = {"on_drift": policy.on_drift, "settings": canon.dumps(settings).decode(), "paused": int(policy.paused),
-                  "why": policy.why, "by": policy.by, "at": clock.to_text(self._clock.now())}
+        self._put(conn, model, {"on_drift": policy.on_drift, "settings": canon.dumps(settings).decode(),
+                                "paused": int(policy.paused), "why": policy.why, "by": policy.by})
+
+    def _put(self, conn: Connection, model: str, values: dict[str, object]) -> None:
+        values = {**values, "at": clock.to_text(self._clock.now())}
         if not conn.execute(policies.update().where(policies.c.model == model).values(values)).rowcount:
-            conn.execute(policies.insert().values(model=model, **values))
+            conn.execute(policies.insert().values({"model": model, "on_drift": "", "settings": _NONE, **values}))
+
+
+def policy_of(versions: Versions, version: Version) -> Policy:
+    """What the configuration that a version was made from says; without one, the cautious default."""
+    made = config_of(versions, version)
+    if made is None:
+        return Policy()
+    canary, retrain = made.deploy.production.canary, made.monitor.retrain
+    return Policy(
+        on_drift=made.monitor.on_drift, wrong_promotion=canary.wrong_promotion, loss_clip=canary.loss_clip,
+        steps=tuple(step / 100 for step in canary.steps if step < 100), step_rows=canary.rows,
+        most_labels=canary.labels, most_days=canary.days, probation_labels=canary.probation,
+        least_labels=retrain.least_labels, cooldown_s=seconds(retrain.cooldown), retrains_per_month=retrain.per_month,
+        attempts=retrain.attempts)
 
 
 def check(policy: Policy) -> None:
@@ -105,6 +148,7 @@ def check(policy: Policy) -> None:
         "most_labels, most_days and attempts are above 0": min(
             policy.most_labels, policy.most_days, policy.attempts) <= 0,
         "cooldown_s and retry_s are seconds, not negative": min(policy.cooldown_s, policy.retry_s) < 0,
+        "loss_clip is above 0": policy.loss_clip is not None and not policy.loss_clip > 0,
     }
     for sentence, broken in wrong.items():
         if broken:

@@ -7,7 +7,7 @@ row. Imports nothing heavy: `trimtab status` reads it. What is evidence is decid
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -24,6 +24,8 @@ from trimtab.store.journal import Journal
 from trimtab.store.schema import alerts
 
 State = Literal["open", "acknowledged", "snoozed", "closed"]
+Tell = Callable[[Connection, str, str, str, str, Mapping[str, Any]], object]   # key, model, endpoint, kind, body
+_TOLD: Final = 8                               # causes that a notice brings along
 UNCLOSED: Final[tuple[State, ...]] = ("open", "acknowledged", "snoozed")
 
 
@@ -70,10 +72,11 @@ class Alert:
 
 
 class Alerts:
-    """The incidents of one workspace; safe to share between threads and processes."""
+    """The incidents of one workspace; safe to share between threads and processes. tell: leaves a notice of what was
+    opened or changed, in the same transaction."""
 
-    def __init__(self, db: Database, journal: Journal, now: Clock, ids: Ids) -> None:
-        self._db, self._journal, self._clock, self._ids = db, journal, now, ids
+    def __init__(self, db: Database, journal: Journal, now: Clock, ids: Ids, tell: Tell | None = None) -> None:
+        self._db, self._journal, self._clock, self._ids, self._tell = db, journal, now, ids, tell
 
     def note(self, conn: Connection, *, model: str, version: int, endpoint: str, evidence: Mapping[str, Any],
              causes: Sequence[Mapping[str, Any]], by: str = "monitor") -> tuple[Alert, bool]:
@@ -97,6 +100,7 @@ class Alerts:
         self._journal.append(conn, kind="alert.open", model=model, subject=alert.id, by=by, why=alert.sentence,
                              body={"version": version, "endpoint": endpoint, "kind": alert.kind,
                                    "broken": alert.broken})
+        self._notice(conn, alert, "open", by)
         return alert, True
 
     def get(self, name: str) -> Alert:
@@ -177,7 +181,20 @@ class Alerts:
         self._save(conn, changed)
         self._journal.append(conn, kind=f"alert.{what}", model=alert.model, subject=alert.id, by=by, why=why,
                              body={"state": changed.state, "owner": changed.owner, "until": changed.snooze_until})
+        self._notice(conn, changed, what, by, why)
         return changed
+
+    def _notice(self, conn: Connection, alert: Alert, what: str, by: str, why: str = "") -> None:
+        if self._tell is None:
+            return
+        done = {"open": "alarms", "ack": "acknowledged", "snooze": "snoozed", "close": "closed", "assign": "assigned"}
+        said = f" by {by}" + (f" ({why})" if why else "") if what != "open" else ""
+        told = alert.to_json()
+        self._tell(conn, f"{alert.id}.{len(alert.notes)}", alert.model, alert.endpoint, f"alert.{what}", {
+            "text": f"{alert.model} v{alert.version} {done[what]}{said}: {alert.sentence} [{alert.id}]",
+            "alert": alert.id, "by": by, "why": why, "causes": [dict(one) for one in alert.causes[:_TOLD]],
+            **{name: told[name] for name in ("version", "state", "opened_at", "updated_at", "owner", "snooze_until",
+                                             "broken")}})
 
     def _save(self, conn: Connection, alert: Alert) -> None:
         values = _row(alert)

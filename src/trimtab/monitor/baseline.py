@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trimtab import config
 from trimtab.canon import Digest
 from trimtab.config import Monitor as Settings
 from trimtab.data import contract_toml
 from trimtab.data.contract import Contract
-from trimtab.errors import CheckFailed, ConfigInvalid
+from trimtab.data.profile import profile as profiled
+from trimtab.errors import CheckFailed, NotFound
 from trimtab.monitor.bets import design_effect
 from trimtab.monitor.harm import Risk
 from trimtab.monitor.windows import PREDICTION, Sketch, longest_run, numbers
+from trimtab.registry.ingredients import config_of
 from trimtab.registry.scored import LEAST_ROWS, Scored, stored
 from trimtab.sketch.column import CategorySketch, NumericSketch
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _NEWEST = 200_000                              # rows that the design effects are computed from
 _BLOCKS = 20
+_LEAST_LATELY = 200                            # rows that say what is normal since a change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,27 +66,36 @@ class Baseline:
 
 def baseline_of(versions: Versions, datasets: Datasets, version: Version) -> Baseline:
     """The baseline of a version. Raises NotFound, BlobMissing, DigestMismatch where its data's profile is not there."""
-    contract = contract_toml.parse(versions.read(version, "contract.toml").decode())
-    dataset = Digest(str(versions.ingredient(version, "data")["dataset"]))
-    profile = datasets.profile(dataset)
+    stated = contract_toml.parse(versions.read(version, "contract.toml").decode())
+    contract = stated.watched
+    named = versions.ingredient(version, "data").get("dataset")
+    if named is None:
+        raise NotFound(f"{version.name} was registered without its data, so what is normal for it is not known: it is "
+                       "not watched", version=version.name)
+    dataset = Digest(str(named))
+    frame = datasets.load(dataset)
+    lately = frame.tail(_lately(version))
+    profile = profiled(lately, contract) if lately.height else datasets.profile(dataset)
     columns: dict[str, Sketch] = {column.name: profile[column.name] for column in contract.features
                                   if column.name in profile}
     task = str(version.facts.get("task", "regression"))
     evaluation: Any = versions.evaluation(version) or {}
-    notes: list[str] = []
+    notes = [f"{column.name} is not watched: redacted (log = \"{column.log}\")" for column in stated.features
+             if column.name in stated.redacted]
     risk: Risk | None = None
     try:
         scored = stored(versions, version)
     except CheckFailed as problem:
         notes.append(f"neither answers nor errors are compared with the evaluation: {problem}")
     else:
+        newest = np.flatnonzero(scored.rows >= frame.height - lately.height)
+        scored = scored.take(newest) if len(newest) >= _LEAST_LATELY // 5 else scored
         if len(scored.rows) < LEAST_ROWS:
             notes.append(f"{len(scored.rows)} held-out rows are too few to compare answers and errors with")
         else:
             columns[PREDICTION] = _answers(scored, task)
             risk = Risk.of(_losses(scored, task))
     timed = next((column.name for column in contract.columns if column.role == "time"), None)
-    frame = datasets.load(dataset)
     frame = frame if timed is None else frame.sort(timed)
     effects = {} if timed is None else design_effects(frame, contract, columns)
     classes: Any = version.facts.get("classes") or ()
@@ -97,16 +107,20 @@ def baseline_of(versions: Versions, datasets: Datasets, version: Version) -> Bas
                     notes=tuple(notes), runs=longest_runs(frame, contract, columns))
 
 
+def _lately(version: Version) -> int:
+    """How many of its last training rows are what is normal since the change that it was retrained for; 0: all are.
+
+    A baseline of the rows before and after the change would call what comes now a drift, and order the next retrain.
+    """
+    retrained = version.facts.get("retrained")
+    found = retrained.get("lately") if isinstance(retrained, dict) else None
+    return found if isinstance(found, int) and found >= _LEAST_LATELY else 0
+
+
 def settings_of(versions: Versions, version: Version) -> Settings:
     """`[monitor]` as it stood in the configuration that the version was made from; the defaults where it has none."""
-    files = versions.ingredient(version, "config").get("files")
-    text = files.get("trimtab.toml") if isinstance(files, dict) else None
-    if not isinstance(text, str):
-        return Settings()
-    try:
-        return config.parse(text, root=Path()).monitor
-    except ConfigInvalid:                      # written for another trimtab; what it said of monitoring can't be told
-        return Settings()
+    made_with = config_of(versions, version)
+    return Settings() if made_with is None else made_with.monitor
 
 
 def longest_runs(frame: pl.DataFrame, contract: Contract, columns: Mapping[str, Sketch]) -> dict[str, int]:

@@ -47,8 +47,9 @@ class Bets:
     deff: float
 
     @classmethod
-    def on(cls, counts: Array, features: tuple[Feature, ...], *, deff: float = 1.0) -> Bets:
+    def on(cls, counts: Array, features: tuple[Feature, ...], *, deff: float = 1.0, z: float = Z) -> Bets:
         """Bets against the baseline `counts`, shape (bins,). deff ≥ 1: rows that tell as much as one independent row.
+        z: how many standard errors the baseline itself may be off.
 
         Features without a single row in the baseline are left out.
         """
@@ -61,7 +62,7 @@ class Bets:
             mean = float(weight @ feature.f) / n
             variance = float(weight @ (feature.f - mean) ** 2) / n
             n /= deff
-            slack = Z * float(np.sqrt(variance / n)) + Z * Z / (3 * n) + feature.tolerance
+            slack = z * float(np.sqrt(variance / n)) + z * z / (3 * n) + feature.tolerance
             gain = np.stack([feature.f - mean - slack, mean - feature.f - slack])
             worst = np.array([mean + slack, 1 - mean + slack])
             stakes = 0.95 / worst[:, None] * 0.5 ** np.arange(STAKES)

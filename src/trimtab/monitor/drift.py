@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from trimtab.errors import Malformed
-from trimtab.monitor.bets import Bets, contract_bets, counts_of, features_of
+from trimtab.monitor.bets import Bets, Z, contract_bets, counts_of, features_of
 from trimtab.monitor.windows import CONTRACT, ColumnWindow, Sketch, Window
 from trimtab.sketch import distances
 from trimtab.sketch.bins import coarsened
@@ -159,9 +159,11 @@ class Detector:
     """
 
     def __init__(self, baseline: Mapping[str, Sketch], rate: Rate, *, ignore_below_sd: float = 0.1,
-                 effects: Mapping[str, float] | None = None, state: Mapping[str, Any] | None = None) -> None:
+                 effects: Mapping[str, float] | None = None, state: Mapping[str, Any] | None = None,
+                 z: float = Z) -> None:
         self.rate, self._baseline = rate, baseline
         self._bets = {name: Bets.on(counts_of(before), features_of(before, ignore_below_sd=ignore_below_sd),
+                                    z=z,
                                     deff=max(1.0, (effects or {}).get(name, 1.0))) for name, before in baseline.items()}
         rows = max((before.rows for before in baseline.values()), default=1)
         self._bets[CONTRACT] = contract_bets(0, rows, ignore_below_sd=ignore_below_sd)

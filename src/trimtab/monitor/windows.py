@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from trimtab.data.contract import Column, Contract
 from trimtab.errors import ContractViolation, Malformed, UsageError
+from trimtab.sketch.bins import sort_column
 from trimtab.sketch.column import CategorySketch, NumericSketch, column_from_json
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ class ColumnWindow:
 class Window:
     """A stretch of one version's traffic. from_at, to_at: time texts; first_id, last_id: prediction ids; "" unknown.
 
-    broken: rows that break the contract in any way. columns: features, and `PREDICTION` for the answers.
+    broken: rows that break the contract in any way, or that a fallback answered. columns: features, and `PREDICTION`
+    for the answers.
     """
 
     rows: int
@@ -96,12 +98,12 @@ class Window:
 
     @classmethod
     def of(cls, frame: pl.DataFrame, contract: Contract, baseline: Mapping[str, Sketch], *,
-           answers: pl.Series | None = None, **where: str) -> Window:
+           answers: pl.Series | None = None, fallen: NDArray[np.bool_] | None = None, **where: str) -> Window:
         """Count the rows of `frame` (raw feature columns, in the order of time) over the baseline's bins.
 
         answers: what the model said of the same rows, counted where the baseline has `PREDICTION`. where: from_at,
-        to_at, first_id, last_id. A column that the frame does not have is missing in every row. About 0.3 ms a column
-        of 1,000 rows.
+        to_at, first_id, last_id. fallen: rows that are known to be unfit; they count as broken. A column that the frame
+        does not have is missing in every row. About 0.3 ms a column of 1,000 rows.
         """
         from trimtab.data.check import check_table
 
@@ -115,7 +117,8 @@ class Window:
         if answers is not None and PREDICTION in baseline:
             like: Any = "category" if isinstance(baseline[PREDICTION], CategorySketch) else "number"
             columns[PREDICTION] = _column(Column(name=PREDICTION, type=like), baseline[PREDICTION], answers, {})
-        return cls(rows=frame.height, broken=report.bad, columns=columns, **where)
+        return cls(rows=frame.height, columns=columns, **where,
+                   broken=report.bad if fallen is None else int((report.bad_rows | fallen).sum()))
 
     def merge(self, later: Window) -> Window:
         """Both stretches together: counts exactly, quantiles within their error. Raises UsageError where the two have
@@ -183,17 +186,24 @@ def _series(frame: pl.DataFrame, name: str) -> pl.Series:
 def _column(column: Column, before: Sketch, values: pl.Series, broken: Mapping[str, int]) -> ColumnWindow:
     if isinstance(before, CategorySketch):
         return ColumnWindow(sketch=sketch_like(column, before, values), broken=broken)
-    found = numbers(column, values)
-    return ColumnWindow(sketch=NumericSketch.of(found, before.edges, k=_SMALL), broken=broken, top=_top(found),
-                        run=longest_run(found))
+    return counted(numbers(column, values), before, broken)
 
 
-def _top(values: NDArray[np.float64]) -> tuple[float, int] | None:
-    distinct, counts = np.unique(values[np.isfinite(values)], return_counts=True)
-    if not len(distinct):
+def counted(found: NDArray[np.float64], before: NumericSketch,
+            broken: Mapping[str, int] | None = None) -> ColumnWindow:
+    """A stretch of one numeric column, shape (rows,), in the order of time, over the bins of `before`."""
+    ordered = sort_column(found)
+    return ColumnWindow(sketch=NumericSketch.of_sorted(ordered, before.edges, k=_SMALL), broken=broken or {},
+                        top=_top(ordered.values), run=longest_run(found))
+
+
+def _top(ordered: NDArray[np.float64]) -> tuple[float, int] | None:
+    if not len(ordered):
         return None
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    counts = np.diff(np.append(starts, len(ordered)))
     place = int(np.argmax(counts))
-    return float(distinct[place]) + 0.0, int(counts[place])
+    return float(ordered[starts[place]]) + 0.0, int(counts[place])
 
 
 def longest_run(values: NDArray[np.float64]) -> int:

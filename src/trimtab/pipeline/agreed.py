@@ -26,24 +26,24 @@ _NUMBERS = ("number", "integer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreed:
-    """A frame in the contract's types where that could be had.
+    """A table in the contract's types where that could be had.
 
-    unread: column → its cells that could not be read so, as text, null elsewhere; in `frame` they are missing.
+    unread: column → its cells that could not be read so, as text, null elsewhere; in `table` they are missing.
     """
 
-    frame: pl.DataFrame
+    table: Table
     unread: Mapping[str, pl.Series] = field(default_factory=dict)
 
-    def filter(self, kept: pl.Series) -> Agreed:
-        """Only some rows. kept: boolean, one a row."""
-        return Agreed(frame=self.frame.filter(kept),
-                      unread={name: cells.filter(kept) for name, cells in self.unread.items()})
+    def without(self, bad: pl.Series, reasons: Iterable[str]) -> Agreed:
+        """Some rows set aside. bad: boolean, one a row; reasons: one a bad row."""
+        return Agreed(table=self.table.without(bad, reasons),
+                      unread={name: cells.filter(~bad) for name, cells in self.unread.items()})
 
 
 def agreed(table: Table, contract: Contract) -> Agreed:
     """The table in the contract's types. A column of which no cell can be read so is left as it is."""
     if table.encoding in ("", "parquet"):
-        return Agreed(frame=table.frame)
+        return Agreed(table=table)
     frame, unread = table.frame, {}
     for column in contract.columns:
         if column.name not in frame.columns or column.role in ("id", "ignored"):
@@ -56,7 +56,7 @@ def agreed(table: Table, contract: Contract) -> Agreed:
         if lost.any():
             unread[column.name] = values.set(~lost, None)
         frame = frame.with_columns(made.alias(column.name))
-    return Agreed(frame=frame, unread=unread)
+    return Agreed(table=replace(table, frame=frame), unread=unread)
 
 
 def check_agreed(contract: Contract, given: Agreed, *, roles: Iterable[Role] = CHECKED) -> CheckReport:
@@ -66,7 +66,8 @@ def check_agreed(contract: Contract, given: Agreed, *, roles: Iterable[Role] = C
     from trimtab.data.check import LISTED, check_table
 
     asked = tuple(roles)
-    report = check_table(contract, given.frame, roles=asked)
+    number = given.table.number
+    report = check_table(contract, given.table.frame, roles=asked, number=number)
     told, counts, bad = list(report.violations), dict(report.counts), report.bad_rows.copy()
     for column in contract.columns:
         cells = given.unread.get(column.name)
@@ -77,9 +78,9 @@ def check_agreed(contract: Contract, given: Agreed, *, roles: Iterable[Role] = C
         counts[column.name, "type"] = len(rows)
         if not column.missing and (left := counts.pop((column.name, "missing"), 0) - len(rows)) > 0:
             counts[column.name, "missing"] = left
-        gone = {int(row) + 1 for row in rows}
+        gone = {number(int(row)) for row in rows}
         told = [one for one in told if not (one.column == column.name and one.rule == "missing" and one.row in gone)]
-        told += [unreadable(column, cells[int(row)], int(row) + 1) for row in rows[:LISTED]]
+        told += [unreadable(column, cells[int(row)], number(int(row))) for row in rows[:LISTED]]
     told.sort(key=lambda one: one.row or 0)
     return replace(report, violations=tuple(told[:LISTED]), counts=counts, bad_rows=bad)
 
@@ -98,10 +99,7 @@ def _read_as(column: Column, values: pl.Series) -> pl.Series | None:
 
     if values.dtype == pl.String:
         if column.type in _NUMBERS:
-            clean = values.str.strip_chars()
-            number = clean.set(~clean.str.contains(cells.NUMBER).fill_null(False), None).cast(pl.Float64, strict=False)
-            whole = column.type == "integer" and bool((number.drop_nulls() == number.drop_nulls().round(0)).all())
-            return number.cast(pl.Int64, strict=False) if whole else number
+            return cells.numbers(values, whole=column.type == "integer")
         if column.type == "boolean":
             lower = values.str.strip_chars().str.to_lowercase()
             return lower.set(~lower.is_in(["true", "false"]).fill_null(False), None) == "true"

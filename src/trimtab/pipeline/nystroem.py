@@ -15,22 +15,22 @@ from trimtab.pipeline.budget import shown_bytes
 from trimtab.pipeline.kernel import Forecast, KernelFamily, machine_speed
 from trimtab.pipeline.recipes import Situation, calibrated, scaled_target
 
-FEWEST, MOST = 50, 1000
+FEWEST, MOST = 10, 1000                      # landmark rows: with fewer it is not worth a fit
 _KERNEL_PARAMS = ("kernel", "gamma", "degree", "coef0")
-_COPIES = 3                                   # K(X, Z), its whitened form, and the solver's copy
+_COPIES = 3                                   # K(X, Z), its whitened form, and the solver's copy; K(Z, Z) likewise
 _PASSES = 150                                 # over the features in LinearSVR's and LinearSVC's Newton steps; a guide
 _BYTES_A_SECOND = 4e9                         # memory read in such a pass; a guide
 _MACHINES: Mapping[str, str] = {"kernel_ridge": "Ridge", "svr": "LinearSVR", "svc": "LinearSVC"}
 
 
 def landmarks(n: int, memory_bytes: int) -> int:
-    """How many landmark rows: 10·√n, at most 1,000 and half of the rows (folds have fewer), and what fits; at least 50.
+    """How many landmark rows: 10·√n, at most 1,000 and half of the rows (folds have fewer), and what fits.
 
-    >>> landmarks(2_000, 2**31), landmarks(1_000_000, 2**31), landmarks(60, 2**31)
-    (447, 89, 30)
+    >>> landmarks(2_000, 2**31), landmarks(1_000_000, 2**31), landmarks(60, 2**31), landmarks(2_000, 100_000)
+    (447, 89, 30, 2)
     """
-    fits = int(memory_bytes / (_COPIES * 8.0 * (n + MOST)))
-    return max(1, min(n // 2, max(FEWEST, min(MOST, int(10 * np.sqrt(n)), fits))))
+    fits = int((np.sqrt(n * n + 4 * memory_bytes / (8.0 * _COPIES)) - n) / 2)      # of 8·3·(n·m + m²) bytes
+    return min(n // 2, MOST, int(10 * np.sqrt(n)), fits)
 
 
 def nystroem_forecast(n: int, p: int, family: KernelFamily, m: int) -> Forecast:
@@ -41,7 +41,7 @@ def nystroem_forecast(n: int, p: int, family: KernelFamily, m: int) -> Forecast:
         seconds += _PASSES * 8.0 * n * m / _BYTES_A_SECOND
     if family == "svc":                        # calibration fits three times on two thirds
         seconds *= 3
-    memory = 8 * (_COPIES * n * m + 3 * m * m)
+    memory = 8 * _COPIES * (n * m + m * m)
     return Forecast(memory_bytes=memory, seconds=seconds, what=f"K: {n:,} × {m:,}, {shown_bytes(8.0 * n * m)}")
 
 

@@ -6,11 +6,11 @@ do, the contract and the data don't belong together, and nothing is trained.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from trimtab.data.contract import Contract
-from trimtab.data.table import SHOWN_TEXT, BadRow, Table, without_missing_target
+from trimtab.data.table import Table
 from trimtab.errors import CheckFailed, ConfigInvalid
 from trimtab.pipeline.agreed import Agreed, agreed, check_agreed, unreadable
 
@@ -25,7 +25,7 @@ def keep_contract(table: Table, contract: Contract, *, most: float = MOST_REJECT
 
     Raises CheckFailed when more than `most` of the rows are set aside, ConfigInvalid when the target is no column.
     """
-    import numpy as np
+    import polars as pl
 
     try:
         target = contract.target.name
@@ -36,11 +36,10 @@ def keep_contract(table: Table, contract: Contract, *, most: float = MOST_REJECT
                             "the contract anew with trimtab init --force, or correct it with trimtab contract edit",
                             key=target)
     total = table.rows + len(table.quarantined)
-    table, given = _with_target(table, agreed(table, contract), contract)
+    given = _with_target(agreed(table, contract), contract)
     report = check_agreed(contract, given)
-    if not report.ok:
-        bad = _bad_rows(table, report)
-        table = table.with_bad(table.frame.filter(~report.bad_rows.astype(np.bool_)), bad)
+    bad = pl.Series(report.bad_rows)
+    table = given.table.without(bad, _reasons(given.table, report))
     share = len(table.quarantined) / total if total else 1.0
     if share > most:
         raise CheckFailed(
@@ -51,37 +50,27 @@ def keep_contract(table: Table, contract: Contract, *, most: float = MOST_REJECT
     return table
 
 
-def _with_target(table: Table, given: Agreed, contract: Contract) -> tuple[Table, Agreed]:
+def _with_target(given: Agreed, contract: Contract) -> Agreed:
     """The rows whose target is there and can be read; the others are set aside, each with its reason."""
     target = contract.target
-    table = replace(table, frame=given.frame)
     texts = given.unread.get(target.name)
     if texts is not None:
-        lost = texts.is_not_null()
-        bad = tuple(BadRow(line=row + 1, unit="row", reason=unreadable(target, texts[row], row + 1).message)
-                    for row in lost.arg_true().to_list())
-        given = given.filter(~lost)
-        table = table.with_bad(given.frame, bad)
-    given = given.filter(table.frame[target.name].is_not_null())
-    return without_missing_target(table, target.name), given
+        table, lost = given.table, texts.is_not_null()
+        given = given.without(lost, [unreadable(target, texts[place], table.number(place)).message
+                                     for place in lost.arg_true().to_list()])
+    return given.without(given.table.frame[target.name].is_null(), repeat(f"the target {target.name} is missing"))
 
 
-def _bad_rows(table: Table, report: CheckReport) -> tuple[BadRow, ...]:
+def _reasons(table: Table, report: CheckReport) -> list[str]:
+    """Why each bad row was set aside, in order."""
     import numpy as np
 
-    reasons: dict[int, list[str]] = {}
-    whole = [violation.message for violation in report.violations if violation.row is None]
+    said: dict[int | None, list[str]] = {}
     for violation in report.violations:
-        if violation.row is not None:
-            reasons.setdefault(violation.row, []).append(violation.message)
-    places = np.flatnonzero(report.bad_rows)
-    rows = table.frame[places.tolist()].iter_rows()
-    bad = []
-    for place, values in zip(places.tolist(), rows, strict=True):
-        said = [*whole, *reasons.get(place + 1, [])] or ["it breaks the contract"]
-        text = ", ".join("" if value is None else str(value) for value in values)
-        bad.append(BadRow(line=place + 1, unit="row", reason="; ".join(said), text=text[:SHOWN_TEXT]))
-    return tuple(bad)
+        said.setdefault(violation.row, []).append(violation.message)
+    whole = said.get(None, [])
+    return ["; ".join([*whole, *said.get(table.number(place), [])] or ["it breaks the contract"])
+            for place in np.flatnonzero(report.bad_rows).tolist()]
 
 
 def _told(table: Table, report: CheckReport) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from trimtab.config import FeatureRule
+from trimtab.errors import OverBudget
 from trimtab.pipeline import preprocess
 from trimtab.pipeline.budget import OnProgress, Stopwatch, shown_bytes, shown_seconds
 from trimtab.pipeline.candidates import Candidate
@@ -138,9 +139,15 @@ def _kernel_within(at: Trial, found: Found, made: tuple[Fold, ...], memory_bytes
 
 def _affordable(family: KernelFamily, at: Trial, made: tuple[Fold, ...], memory_bytes: int,
                 watch: Stopwatch) -> tuple[int, Forecast]:
-    """As many landmark rows as memory and the time that is left allow."""
+    """As many landmark rows as memory and the time that is left allow. Raises OverBudget where these are too few."""
     rows, width = at.situation.rows, at.situation.width
-    count = landmarks(rows, memory_bytes)
+    some = max(1, min(len(fold.fit) for fold in made) // 2)    # the first fold of a time split is small
+    count = min(landmarks(rows, memory_bytes), some)
+    if count < min(FEWEST, some):
+        least = nystroem_forecast(rows, width, family, FEWEST).memory_bytes
+        raise OverBudget(f"{at.candidate.name} on {rows:,} rows, even approximated with {FEWEST} landmark rows, needs "
+                         f"{shown_bytes(least)}, over [train.budget] memory ({shown_bytes(memory_bytes)}); raise it, "
+                         "or use fewer rows")
     expected = nystroem_forecast(rows, width, family, count)
     while count // 2 >= FEWEST and _all(expected.seconds, rows, made) > watch.left_s:
         count //= 2

@@ -72,8 +72,8 @@ def predict_table(workspace: Workspace, reference: str, source: Path | pl.DataFr
     given = agreed(read_table(source), bundle.contract)
     report = check_agreed(bundle.contract, given, roles=("feature",))
     bad = pl.Series(report.bad_rows)
-    kept = given.frame.filter(~bad)
+    kept = given.table.only(~bad)
     return Answered(
-        version=version.name, rows=tuple(row + 1 for row in (~bad).arg_true().to_list()),
-        prediction=bundle.predict_frame(kept), classes=bundle.classes, warning=bundle.warning,
+        version=version.name, rows=tuple(kept.number(place) for place in range(kept.rows)),
+        prediction=bundle.predict_frame(kept.frame), classes=bundle.classes, warning=bundle.warning,
         violations=tuple(violation.to_json() for violation in report.violations))

@@ -5,6 +5,7 @@ The verbs (`training`, `judging` …) take a `Folder`; `project.Project` is a fo
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -13,7 +14,7 @@ from trimtab import config as configuration
 from trimtab.config import ProjectConfig
 from trimtab.data import contract_toml
 from trimtab.data.contract import Contract
-from trimtab.errors import ConfigInvalid
+from trimtab.errors import ConfigInvalid, UsageError
 from trimtab.ids import shown_run
 from trimtab.project.files import CONTRACT, TOML, write_text
 from trimtab.workspace import Workspace
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from trimtab.pipeline.runner import Pipeline
+
+_NAME = re.compile(r"""(?m)(^\[model\]\s*(?:^[^\[\n]*\n)*?^name\s*=\s*)(?:"[^"\n]*"|'[^'\n]*')""")
 
 
 class Folder:
@@ -42,6 +45,18 @@ class Folder:
     def name(self) -> str:
         """The model's name."""
         return self.config.model.name
+
+    def take_name(self, name: str) -> None:
+        """Let the project make this model, in trimtab.toml too; `init` only guessed a name. Raises UsageError where
+        versions are registered under the present one, ConfigInvalid where `name` can't be one."""
+        if name == self.name:
+            return
+        text = (self.root / TOML).read_text(encoding="utf-8")
+        named, found = _NAME.subn(lambda line: line[1] + configuration.quote(name), text, count=1)
+        if not found or self.name in self.workspace.versions.models():
+            raise UsageError(f"this project makes {self.name!r}, not {name!r}; change [model] name in {TOML}")
+        self.config = configuration.parse(named, root=self.root)
+        write_text(self.root / TOML, named)
 
     @cached_property
     def contract(self) -> Contract:

@@ -69,6 +69,7 @@ def _workspace(folder: Path, fix: bool) -> Iterator[Check]:
         yield Check(name="Space", ok=free > _LOW_DISK_BYTES, text=f"{free / 1e9:.1f} GB free")
         yield _private_key(folder)
         yield _leftovers(workspace.blobs, fix)
+        yield _notices(workspace)
         try:
             report = audit.verify(workspace)
         except TrimtabError as problem:
@@ -85,6 +86,12 @@ def _private_key(folder: Path) -> Check:
     mode = path.stat().st_mode & 0o077
     return Check(name="Key", ok=mode == 0, text="readable by its owner only" if mode == 0 else
                  f"others can read keys/signing.pem; chmod 600 {path.name}")
+
+
+def _notices(workspace: Workspace) -> Check:
+    lost = workspace.notices.list(state="gave_up", limit=1000)
+    return Check(name="Notices", ok=not lost, text="nothing given up" if not lost else
+                 f"{len(lost)} could not be told ({lost[0].why}); trimtab notify list, then trimtab notify retry")
 
 
 def _leftovers(blobs: LocalBlobs, fix: bool) -> Check:

@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import polars as pl
 
 from trimtab import config
 from trimtab.canon import Digest
 from trimtab.config import SplitBy, Task
-from trimtab.data import contract_toml, infer, quality, split
+from trimtab.data import cells, contract_toml, infer, quality, split
 from trimtab.data.contract import Contract
 from trimtab.data.lookup import resolve_target
 from trimtab.data.quality import Finding
@@ -83,12 +86,13 @@ def initialise(source: Any, root: Path, workspace: Workspace, *, name: str | Non
     by = by or SplitBy()
     table = read_table(source, root=root)
     goal = resolve_target(table.frame.columns, target)
+    table, unread = _numbers(table, {*ignore, by.time, by.group})
     table = without_missing_target(table, goal)
     kind: Task = task or infer.infer_task(table.frame, goal)
     contract = infer.infer_contract(table.frame, target=goal, task=kind, ignore=ignore, time=by.time, group=by.group,
                                     owner=owner)
     train_rows, test_rows, _ = split.split_rows(table.frame, contract, by)
-    findings = (*quality.findings(table.frame, contract),
+    findings = (*unread, *quality.findings(table.frame, contract),
                 *quality.overlap_finding(table.frame, contract, train_rows, test_rows))
     contract = quality.confirmed(contract, findings)
     model = check_name("model", name) if name else model_name(source, goal)
@@ -105,6 +109,33 @@ def initialise(source: Any, root: Path, workspace: Workspace, *, name: str | Non
         source_digest=table.byte_digest, encoding=table.encoding, target=goal, target_is_last=last, task=kind, split=by,
         train_rows=len(train_rows), test_rows=len(test_rows), contract=contract, findings=findings,
         quarantined=table.quarantined, notes=table.notes, dataset=dataset.digest, wrote=(TOML, CONTRACT, *wrote))
+
+
+def _numbers(table: Table, keep: set[str | None]) -> tuple[Table, tuple[Finding, ...]]:
+    """Columns of a text file that single cells keep from being numbers, as numbers; the rows of those cells are set
+    aside, as training will do under a contract that says number. keep: names of columns to leave as they are."""
+    if table.encoding in ("", "parquet"):      # somebody chose the types
+        return table, ()
+    found, wrong = [], pl.repeat(False, table.rows, eager=True)
+    reasons: dict[int, str] = {}
+    made = {}
+    for text in table.frame.select(pl.col(pl.String)).iter_columns():
+        if text.name in keep or infer.ID_NAME.search(text.name) or (numbers := cells.nearly_numbers(text)) is None:
+            continue
+        made[text.name] = numbers
+        lost = numbers.is_null() & text.is_not_null()
+        places, there = lost.arg_true().to_list(), text.len() - text.null_count()
+        for place in places:
+            reasons.setdefault(place, f"{text.name} = {text[place]!r} is text, the other cells are numbers")
+        shown = ", ".join(f"row {table.number(place)} is {json.dumps(text[place], ensure_ascii=False)}"
+                          for place in places[:3])
+        found.append(Finding(column=text.name, kind="unread", text=(
+            f"{there - len(places):,} of {there:,} cells are numbers; {shown}{', …' if len(places) > 3 else ''}: read "
+            f"as a number, {'that row' if len(places) == 1 else 'those rows'} set aside. Mend the cell, or leave it "
+            f"empty if the value is missing; if the column is no number: trimtab init --force --ignore {text.name}")))
+        wrong |= lost
+    table = replace(table, frame=table.frame.with_columns(**made))
+    return table.without(wrong, [reasons[place] for place in sorted(reasons)]), tuple(found)
 
 
 def model_name(source: Any, target: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,25 +33,39 @@ class Judged:
     report_file: str
 
 
-def judge(project: Folder, *, run: str | None, register: bool, note: str) -> Judged:
+def judge(project: Folder, *, run: str | TrainReport | None, register: bool, note: str) -> Judged:
     """See `Project.evaluate`."""
     workspace = project.workspace
-    trained = load_trained(project, run)
+    trained = replace(run, model=project.name) if isinstance(run, TrainReport) else load_trained(project, run)
     prepared = project.pipeline.prepare()
     if (prepared.dataset, prepared.split.digest) != (trained.dataset, trained.split):
         raise Conflict(f"the data, its contract or its split changed since {shown_run(trained.run)} was trained; "
                        "trimtab train first")
-    judging = workspace.runs.start("evaluate", project.name, by=workspace.actor, inputs={
+    return judged(project, trained, prepared, champion(project, prepared), register=register, note=note,
+                  by=workspace.actor, timer=workspace.timer)
+
+
+def judged(project: Folder, trained: TrainReport, prepared: Prepared, champion: Champion | None, *, register: bool,
+           note: str, by: str, facts: Mapping[str, object] | None = None, rows: Digest | None = None,
+           timer: Callable[[], float] = time.perf_counter) -> Judged:
+    """Judge what was trained on `prepared`, beside a champion.
+
+    facts: more to be said of the version; rows: the blob of a split that trimtab.toml does not give. Raises as
+    `pipeline.evaluate`.
+    """
+    workspace = project.workspace
+    judging = workspace.runs.start("evaluate", project.name, by=by, inputs={
         "report": workspace.runs.get(trained.run).outputs["report"], "dataset": trained.dataset,
         "split": trained.split}, tags={"of": trained.run})
     done = evaluate(trained, prepared.learnable, prepared.split, project.config, blobs=workspace.blobs, db=workspace.db,
-                    clock=workspace.clock, by=workspace.actor, champion=champion(project, prepared),
+                    clock=workspace.clock, by=by, champion=champion, timer=timer,
                     rng=np.random.default_rng(project.config.model.split.seed))
     found = done.evaluation
     workspace.runs.log(judging.id, {name: one.value for name, one in found.metrics.items()})
     workspace.runs.finish(judging.id, outputs={"evaluation": put_json(workspace.blobs, found.to_json()),
                                                "predictions": found.predictions})
-    version, is_new = _register(project, trained, done, prepared, note) if register else (None, False)
+    version, is_new = _register(project, trained, done, prepared, note, by, facts or {}, rows) if register \
+        else (None, False)
     html = report.render(trained, found, done.held_out, explained=done.explained,
                          made_at=project.shown_now())
     return Judged(evaluation=found, version=version, is_new=is_new,
@@ -80,15 +96,16 @@ def champion(project: Folder, prepared: Prepared) -> Champion | None:
                     split=split if isinstance(split, str) else None)
 
 
-def _register(project: Folder, trained: TrainReport, done: Evaluated, prepared: Prepared,
-              note: str) -> tuple[ModelVersion, bool]:
+def _register(project: Folder, trained: TrainReport, done: Evaluated, prepared: Prepared, note: str, by: str,
+              facts: Mapping[str, object], rows: Digest | None) -> tuple[ModelVersion, bool]:
     workspace, found = project.workspace, done.evaluation
     parts = registering.parts(
         trained, project.config, prepared.contract, workspace.blobs, threshold=found.threshold,
+        rows=prepared.learnable.X[prepared.split.test], kept_split=rows,
         positive=found.decision.positive if found.decision else None)
     before = workspace.journal.head().seq
     version = workspace.versions.register(
-        project.name, parts.files, flavor="sklearn", types=parts.types, ingredients=parts.ingredients,
-        facts=parts.facts, evaluation=found.to_json(), gates="passed" if found.gates.passed else "failed",
-        run=trained.run, note=note, by=workspace.actor)
+        project.name, parts.files, flavor=parts.flavor, types=parts.types, ingredients=parts.ingredients,
+        facts={**parts.facts, **facts}, evaluation=found.to_json(), gates="passed" if found.gates.passed else "failed",
+        run=trained.run, note=note, by=by)
     return ModelVersion(workspace, version), workspace.journal.head().seq > before

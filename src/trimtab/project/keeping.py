@@ -26,8 +26,8 @@ from trimtab.store.blobs_local import LocalBlobs
 from trimtab.store.db import Database
 from trimtab.workspace import SETTINGS, Workspace
 
-_MEMBER = re.compile(r"trimtab\.db|keys/(?:signing\.pem|[0-9a-f]{16}\.pub)|objects/[0-9a-f]{2}/[0-9a-f]{62}"
-                     r"|traffic/w-[0-9a-z]{8}/\d{6}\.(?:log|parquet)")
+_MEMBER = re.compile(r"trimtab\.db|keys/(?:signing\.pem|[a-z]+\.secret|[0-9a-f]{16}\.pub)"
+                     r"|objects/[0-9a-f]{2}/[0-9a-f]{62}|traffic/w-[0-9a-z]{8}/\d{6}\.(?:log|parquet)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +48,11 @@ class Kept:
 def backup(workspace: Workspace, file: Path) -> Kept:
     """Write a backup; the file appears whole or not at all, readable by its owner only (it holds the signing key).
 
-    Raises Conflict when the file exists, StoreUnreachable when it can't be written.
+    Raises Conflict when the file exists, UsageError (no such folder), StoreUnreachable when it can't be written.
     """
+    if not file.parent.is_dir():
+        raise UsageError(f"there is no folder {file.parent.name or file.parent} to write {file.name} into; name one "
+                         "that is there")
     if file.exists():
         raise Conflict(f"{file.name} exists already; name a new file")
     try:
@@ -67,6 +70,8 @@ def backup(workspace: Workspace, file: Path) -> Kept:
         os.link(temporary, file)                               # unlike a rename, never over an existing file
     except FileExistsError:
         raise Conflict(f"{file.name} exists already; name a new file") from None
+    except OSError as problem:
+        raise StoreUnreachable(f"{file.name} can't be written: {problem.strerror}") from problem
     finally:
         os.unlink(temporary)
     return Kept(bytes=file.stat().st_size, blobs=blobs, rows=rows, seq=workspace.journal.head().seq)

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from trimtab.data.check import CheckReport
     from trimtab.data.quality import Finding
     from trimtab.data.table import BadRow
+    from trimtab.loop.model import Stored
+    from trimtab.loop.reconciler import Step
     from trimtab.monitor.batch import BatchReport
     from trimtab.pipeline.budget import OnProgress
     from trimtab.pipeline.cache import Why
+    from trimtab.project.endpoint import Endpoint
     from trimtab.project.handles import ModelVersion
     from trimtab.project.judging import Judged
+    from trimtab.project.steering import Steered
     from trimtab.project.training import TrainRun
     from trimtab.traffic.labels import Told
 
@@ -100,13 +104,13 @@ class Project(Folder):
                               else UNLABELLED)
         whole = [name for (name, rule), count in report.counts.items() if rule == "type" and count == report.rows]
         return Checked(source=table.source, report=report, quarantined=table.quarantined,
-                       findings=quality.findings(given.frame.drop(whole, strict=False), self.contract))
+                       findings=quality.findings(given.table.frame.drop(whole, strict=False), self.contract))
 
     def edit_contract(self, column: str, *, confirmed: bool = False, add_category: Sequence[str] = (),
                       low: str | None = None, high: str | None = None, **changes: Any) -> Column:
         """Change what the contract says of a column and write it; returns the column. Raises UsageError.
 
-        low, high: new bounds as text ("none" lifts one); changes: missing, unseen, unit, note, role.
+        low, high: new bounds as text ("none" lifts one); changes: missing, unseen, unit, note, role, log.
         """
         from trimtab.data.edit import edit_text
 
@@ -146,11 +150,12 @@ class Project(Folder):
     def monitor(self, X: Any, y: Any = None) -> BatchReport:
         """Hold a batch of rows against what the live version was trained on; with `y` also score it.
 
-        One batch, looked at once: it says what differs, it does not watch. Raises NotFound (nothing is live).
+        One batch, looked at once: it says what differs, it does not watch. Where the project's own model is not live,
+        the one live model with this target is meant. Raises NotFound (no such version is live).
         """
         from trimtab.project import watching
 
-        return watching.batch(self.workspace, self.name, X, y)
+        return watching.batch(self.workspace, watching.live_model(self), X, y)
 
     def label(self, source: Any, *, key: str | None = None, truth: str | None = None) -> Told:
         """Tell what later turned out true of recorded predictions: a table (path or frame) of ids and true values.
@@ -161,6 +166,45 @@ class Project(Folder):
         from trimtab.project import labelling
 
         return labelling.label(self.workspace, self.name, source, key=key, truth=truth)
+
+    def endpoint(self, name: str = "production") -> Endpoint:
+        """An endpoint of the project's model, to be asked from Python. Raises NotFound (no version yet)."""
+        from trimtab.project.endpoint import Endpoint
+
+        return Endpoint(self.workspace, self.name, name)
+
+    def policy(self, *, why: str = "", dry_run: bool = False, **settings: Any) -> Steered:
+        """What the loop may do for the model; with settings (`on_drift="retrain"`, `cooldown="6h"`) it is changed.
+
+        Raises NotFound (no version yet), UsageError (an unknown setting, or out of its range).
+        """
+        from trimtab.project import steering
+
+        if not settings:
+            return steering.shown(self.workspace, self.name)
+        return steering.change(self.workspace, self.name, settings, why=why, dry_run=dry_run)
+
+    def pause(self, why: str) -> None:
+        """The kill switch: the loop does nothing for the model until `resume`. Raises UsageError without a reason."""
+        from trimtab.project import steering
+
+        steering.pause(self.workspace, self.name, why=why)
+
+    def resume(self, why: str = "") -> None:
+        """Let the loop go on."""
+        from trimtab.project import steering
+
+        steering.resume(self.workspace, self.name, why=why)
+
+    def decide(self, *, dry_run: bool = False) -> Step:
+        """The one thing that is to be done for the model now, done, or (`dry_run`) only said."""
+        from trimtab.project import steering
+
+        return steering.decide(self.workspace, self.name, dry_run=dry_run)
+
+    def decisions(self, *, limit: int | None = None) -> list[Stored]:
+        """What the loop decided for the model, the newest first, and what became of it."""
+        return self.workspace.decisions.list(self.name, limit=limit)
 
     def require_source(self, source: Path) -> None:
         """Raises ConfigInvalid unless trimtab.toml is about this table."""

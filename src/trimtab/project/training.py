@@ -64,21 +64,24 @@ class Best:
     run: TrainRun
 
     def register(self, name: str | None = None, *, note: str = "") -> ModelVersion:
-        """Judge it on the held-out rows and register it. `name` must be the project's model, if given."""
-        from trimtab.errors import UsageError
+        """Judge it on the held-out rows and register it.
+
+        name: the model's; a project that has registered nothing yet takes it. Raises UsageError where it has.
+        """
         from trimtab.project import judging
 
         project = self.run.project
-        if name is not None and name != project.name:
-            raise UsageError(f"this project makes {project.name!r}, not {name!r}; change [model] name in trimtab.toml")
-        judged = judging.judge(project, run=self.run.report.run, register=True, note=note)
+        if name is not None:
+            project.take_name(name)
+        judged = judging.judge(project, run=self.run.report, register=True, note=note)
         assert judged.version is not None
         return judged.version
 
 
-def train(project: Folder, candidates: Sequence[str] | None, *, on_progress: OnProgress | None, no_cache: bool,
-          from_step: str | None) -> TrainRun:
-    """See `Project.train`."""
-    made, prepared = project.pipeline.train(candidates, no_cache=no_cache, start=from_step, on_progress=on_progress)
+def train(project: Folder, candidates: Sequence[str] | None, *, on_progress: OnProgress | None = None,
+          no_cache: bool = False, from_step: str | None = None, prepared: Prepared | None = None) -> TrainRun:
+    """See `Project.train`. prepared: data at hand, instead of the project's."""
+    made, prepared = project.pipeline.train(candidates, no_cache=no_cache, start=from_step, on_progress=on_progress,
+                                            prepared=prepared, timer=project.workspace.timer)
     file = project.write_report(made.run, report.render(made, made_at=project.shown_now()))
     return TrainRun(project=project, report=made, prepared=prepared, report_file=file)

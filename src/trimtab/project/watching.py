@@ -15,11 +15,13 @@ from trimtab.errors import NotFound, UsageError
 from trimtab.monitor import batch as batches
 from trimtab.monitor.batch import BatchReport
 from trimtab.registry.bundle import Bundle, load_bundle
+from trimtab.serving.rollout import PRODUCTION
 from trimtab.stats.bootstrap import score_intervals
 from trimtab.stats.interval import Interval
 from trimtab.workspace import Workspace
 
 if TYPE_CHECKING:
+    from trimtab.project.folder import Folder
     from trimtab.registry.model import Version
 
 _SEED = 42
@@ -43,6 +45,19 @@ def batch(workspace: Workspace, model: str, X: Any, y: Any = None) -> BatchRepor
         version=version.name, rows=frame.height, broken=broken, first_broken=first, metric=metric, scores=scores,
         moved=batches.movements(bundle.contract, baseline(workspace, version), frame),
         reference=evaluation.get("test", {}).get("metrics", {}).get(metric))
+
+
+def live_model(project: Folder) -> str:
+    """The project's model if it is live, else the one live model that predicts the same column. Raises NotFound."""
+    space, target = project.workspace, project.contract.target.name
+    live = {one.model: one.version for one in space.rollouts.all_live() if one.endpoint == PRODUCTION}
+    if project.name in live:
+        return project.name
+    same = [model for model, number in live.items() if space.versions.get(model, number).facts["target"] == target]
+    if len(same) == 1:
+        return same[0]
+    several = f"; {', '.join(same)} predict {target}: set [model] name to one of them" if same else ""
+    raise NotFound(f"nothing of {project.name} is live; deploy a version first{several}")
 
 
 def baseline(workspace: Workspace, version: Version) -> dict[str, batches.Sketch]:

@@ -81,6 +81,11 @@ def _told(row: Entry, digests: dict[tuple[str, int], str]) -> LogEntry:
         number, endpoint = _number(body["version"]), row.subject
         how = "in shadow" if row.kind == "trial.shadow" else f"for {float(str(body['share'])) * 100:.4g}%"
         what = f"v{number} {'ended' if row.kind == 'trial.stop' else how} beside v{body['champion']} at {endpoint}"
+    elif row.kind == "decision.decide":
+        number = None if body["version"] is None else _number(body["version"])
+        what = f"{row.subject} decided: {body['action']}" + (f" v{number}" if number is not None else "")
+    elif row.kind.startswith("decision."):
+        what = f"{row.subject} {row.kind.removeprefix('decision.')}: {body['action']}"
     else:
         what = f"{row.kind} {row.subject}".rstrip()
     return LogEntry(seq=row.seq, at=row.at, by=row.by, kind=row.kind, what=what, why=row.why, model=row.model,

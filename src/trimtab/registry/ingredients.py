@@ -9,28 +9,38 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trimtab import canon
+from trimtab import config as configuration
 from trimtab.canon import Digest
 from trimtab.config import ProjectConfig
+from trimtab.errors import ConfigInvalid
 from trimtab.registry.environment import capture_environment
 from trimtab.registry.model import Ingredients
 from trimtab.registry.sources import NOT_CODE, ORIGIN_FILE, Sources, capture_sources, digests
 from trimtab.store.blobs import BlobStore, put_bytes, put_json
+
+if TYPE_CHECKING:
+    from trimtab.registry.model import Version
+    from trimtab.registry.versions import Versions
 
 MASK = "***"
 _PASSWORD = re.compile(r"(?P<before>://[^\s/@:\"']*:)(?P<secret>[^\s/\"']+)(?P<after>@)")
 _MAX_CONTRACT_BYTES = _MAX_ORIGIN_BYTES = 8 << 20
 
 
-def capture(root: Path, config: ProjectConfig, *, blobs: BlobStore, dataset: Digest, split: Digest) -> Ingredients:
+def capture(root: Path, config: ProjectConfig, *, blobs: BlobStore, dataset: Digest, split: Digest,
+            rows: Digest | None = None) -> Ingredients:
     """Store what a model in the project `root` is made from, and name it.
 
-    dataset: the dataset version's digest; split: which of its rows train and which are held out.
+    dataset: the dataset version's digest; split: which of its rows train and which are held out; rows: the blob that
+    lists them, where the configuration alone does not give that split.
     """
+    data: dict[str, object] = {"schema": "trimtab.data/1", "dataset": dataset, "split": split}
     return Ingredients(
         code=capture_code(root, blobs), config=capture_config(root, config, blobs),
-        data=put_json(blobs, {"schema": "trimtab.data/1", "dataset": dataset, "split": split}),
+        data=put_json(blobs, data if rows is None else {**data, "rows": rows}),
         environment=put_json(blobs, capture_environment()))
 
 
@@ -59,6 +69,16 @@ def capture_config(root: Path, config: ProjectConfig, blobs: BlobStore) -> Diges
         text = contract.read_text(encoding="utf-8-sig", errors="replace")
     return put_json(blobs, {"schema": "trimtab.config/1",
                             "files": {NOT_CODE[0]: mask_passwords(config.text), NOT_CODE[1]: text}})
+
+
+def config_of(versions: Versions, version: Version) -> ProjectConfig | None:
+    """The `trimtab.toml` that a version was made from; None where it has none, or one of another trimtab."""
+    files = versions.ingredient(version, "config").get("files")
+    text = files.get(NOT_CODE[0]) if isinstance(files, dict) else None
+    try:
+        return configuration.parse(text, root=Path()) if isinstance(text, str) else None
+    except ConfigInvalid:
+        return None
 
 
 def mask_passwords(text: str) -> str:

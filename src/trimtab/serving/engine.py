@@ -10,6 +10,7 @@ the first of a version by number.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -24,12 +25,15 @@ from trimtab.ids import Ids
 from trimtab.names import check_name
 from trimtab.registry.bundle import Bundle
 from trimtab.serving.answering import Answer, Answering, Recorder
+from trimtab.serving.fallback import Fallback
 from trimtab.serving.lineup import Beside, Lineup, Side
+from trimtab.serving.metrics import Metrics
 from trimtab.serving.recording import Rows
 from trimtab.serving.rollout import PRODUCTION
 from trimtab.serving.shadow import Shadow
 from trimtab.serving.source import Place, Source
 from trimtab.serving.warming import warm
+from trimtab.traffic.redaction import Secret
 
 _RETRY_S = 5.0                                # between attempts to load a version that failed
 _RECHECK_S = 1.0                              # how soon a deleted version by number stops answering
@@ -66,14 +70,22 @@ class Engine:
     """Serves the endpoints of one source. `start` loads what is live and watches; `stop` ends the watcher.
 
     poll_s: how often the source is asked for its revision; keep: how many versions by number stay loaded; record: told
-    each answer before it is returned, and what it raises is raised instead of the answer.
+    each answer before it is returned, and what it raises is raised instead of the answer. fallback: of a live version
+    at a place, or None. shadow: makes what computes along with a trial. secret: hashes what may not be recorded;
+    without one hashes can't be compared.
     """
 
     def __init__(self, source: Source, *, now: Clock, ids: Ids, poll_s: float = 0.05, keep: int = 4,
-                 log: Log | None = None, record: Recorder | None = None) -> None:
-        self._source, self._clock, self._poll_s, self._keep = source, now, poll_s, keep
+                 log: Log | None = None, record: Recorder | None = None, metrics: Metrics | None = None,
+                 shadow: type[Shadow] = Shadow,
+                 fallback: Callable[[Place, Bundle], Fallback | None] = lambda place, bundle: None,
+                 secret: Secret | None = None) -> None:
+        self._source, self._clock, self._poll_s, self._keep, self._shadow = source, now, poll_s, keep, shadow
         self._log: Log = log or (lambda event, fields: None)
-        self._answering = Answering(now=now, ids=ids, record=record)
+        self._fallback = fallback
+        self.metrics = metrics or Metrics()
+        self._answering = Answering(now=now, ids=ids, record=record,
+                                    secret=secret or functools.cache(lambda: os.urandom(32)))
         self._live: Mapping[Place, Lineup] = MappingProxyType({})
         self._failures: Mapping[tuple[Place, int], Failure] = MappingProxyType({})
         self._due: set[tuple[Place, int]] = set()
@@ -120,6 +132,11 @@ class Engine:
                 self._store = f"{problem} Serving on from memory."
 
     @property
+    def live(self) -> Mapping[Place, Lineup]:
+        """What answers now, by place."""
+        return self._live
+
+    @property
     def state(self) -> State:
         """A snapshot for health and status."""
         return State(live=self._live, failures=self._failures, store=self._store, revision=self._revision)
@@ -140,7 +157,8 @@ class Engine:
     def lineup(self, model: str, version: int | None = None, endpoint: str = PRODUCTION) -> Lineup:
         """What answers for a model now, for `answer`; a version by number answers alone. Raises as `bundle`."""
         if version is None:
-            found = self._live.get(Place(check_name("model", model), endpoint))
+            found = self._live.get(Place(model, endpoint)) or self._live.get(
+                Place(check_name("model", model), endpoint))
             if found is not None:
                 return found
         bundle = self.bundle(model, version, endpoint)
@@ -203,7 +221,7 @@ class Engine:
                 kept = replace(kept, stage=stage)
             self._put(place, Lineup(place=place, champion=champion, beside=kept))
             if stage is not None and kept is None and (tried := self._held(place, stage.version, before)) is not None:
-                beside = Beside(bundle=tried, stage=stage, shadow=Shadow(
+                beside = Beside(bundle=tried, stage=stage, shadow=self._shadow(
                     f"trimtab-shadow-{place.model}", lost=functools.partial(self._lost, place)))
                 self._put(place, Lineup(place=place, champion=champion, beside=beside))
         for place in set(self._live) - set(wanted):
@@ -219,8 +237,13 @@ class Engine:
         if before is not None and lineup is not None and before.champion is lineup.champion and \
                 before.beside is lineup.beside:
             return
+        if lineup is not None:
+            kept = before is not None and before.champion is lineup.champion
+            lineup = replace(lineup, fallback=before.fallback if kept and before else self._declared(lineup))
         others = {key: one for key, one in self._live.items() if key != place}
         self._live = MappingProxyType(others if lineup is None else {**others, place: lineup})
+        if before is not None and lineup is not None and before.champion is not lineup.champion:
+            self.metrics.swapped(place.model, place.endpoint)
         if before is not None and before.beside is not None:
             shadow = before.beside.shadow
             if lineup is None or lineup.beside is None or lineup.beside.shadow is not shadow:
@@ -232,6 +255,15 @@ class Engine:
                 "model": place.model, "endpoint": place.endpoint, "version": lineup.champion.number,
                 "warning": lineup.champion.warning, "beside": None if beside is None else beside.bundle.number,
                 "share": 0.0 if beside is None else beside.stage.share})
+
+    def _declared(self, lineup: Lineup) -> Fallback | None:
+        """The champion's fallback; one that can't be made is said, and none is better than no answer at all."""
+        try:
+            return self._fallback(lineup.place, lineup.champion)
+        except TrimtabError as problem:
+            self._log("serving.no_fallback", {"model": lineup.place.model, "endpoint": lineup.place.endpoint,
+                                              "version": lineup.champion.number, "reason": str(problem)})
+            return None
 
     def _held(self, place: Place, number: int, before: Lineup | None) -> Bundle | None:
         """The version, from what serves there or loaded; None where it can't be loaded, which is noted."""

@@ -5,11 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace
 
 from trimtab.registry.bundle import Bundle, Prediction
+from trimtab.serving.fallback import Instead
 from trimtab.serving.source import Place
-from trimtab.traffic.segments import FAILED, KEPT, Record, Row, Stage
+from trimtab.traffic.segments import FAILED, FALLBACK, KEPT, Record, Row, Stage, Value
 
+_CHARS: Final = 200
 Rows = Sequence[Mapping[str, object]]
 
 
@@ -39,14 +44,32 @@ def recorded(bundle: Bundle, place: Place, ids: Sequence[str], rows: Rows, at: s
              made: Prediction | None) -> Record:
     """The record of one computation: the contract's features as they came, the row's id as its key; made None: failed,
     and its outputs are null."""
-    features = [column.name for column in bundle.contract.features]
-    key = bundle.contract.id_column
+    features, key = bundle.contract.feature_names, bundle.contract.id_column
+    names = features.keys()
     nothing: list[None] = [None] * len(rows)
     values = nothing if made is None else made.values
     shares = nothing if made is None or made.probabilities is None else made.probabilities.tolist()
     return Record(
         batch=ids[0], at=at, model=place.model, endpoint=place.endpoint, version=bundle.number, stage=stage,
-        verdict=FAILED if made is None else KEPT, latency_us=latency_us, rows=tuple(
-            Row(id=name, position=at_row, features={one: row.get(one) for one in features}, output=value,  # type: ignore[misc]
-                probabilities=share, key=None if key is None or row.get(key) is None else str(row[key]))
-            for at_row, (name, row, value, share) in enumerate(zip(ids, rows, values, shares, strict=True))))
+        verdict=FAILED if made is None else KEPT, latency_us=latency_us, rows=tuple([
+            Row(id=name, position=at_row, output=value, probabilities=share,
+                features=row if row.__class__ is dict and row.keys() == names else {
+                    one: row.get(one) for one in features},  # type: ignore[misc]
+                key=None if key is None or row.get(key) is None else str(row[key]))
+            for at_row, (name, row, value, share) in enumerate(zip(ids, rows, values, shares, strict=True))]))
+
+
+def recorded_instead(bundle: Bundle, place: Place, ids: Sequence[str], rows: Rows, at: str,
+                     instead: Sequence[Instead]) -> Record:
+    """The record of rows that the model gave no answer to, with what was answered and why; a value of a kind that no
+    column has is kept as text."""
+    made = recorded(bundle, place, ids, [{name: _plain(value) for name, value in row.items()} for row in rows], at,
+                    "champion", 0, None)
+    failed = any(one.on == "fault" for one in instead)
+    return replace(made, verdict=FAILED if failed else FALLBACK, rows=tuple(
+        replace(row, output=one.value, why=f"{one.kind}: {one.why}")
+        for row, one in zip(made.rows, instead, strict=True)))
+
+
+def _plain(value: object) -> Value:
+    return value if value is None or isinstance(value, bool | int | float) else str(value)[:_CHARS]

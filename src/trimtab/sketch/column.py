@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from trimtab.errors import Malformed, UsageError
-from trimtab.sketch.bins import Array, Counts, bin_centres, counts_of_sorted, edges_of_sorted, sort_column
+from trimtab.sketch.bins import Array, Counts, Sorted, bin_centres, counts_of_sorted, edges_of_sorted, sort_column
 from trimtab.sketch.categories import TopCategories
 from trimtab.sketch.kll import Quantiles
 from trimtab.sketch.moments import Moments, of_finite
@@ -54,7 +54,12 @@ class NumericSketch:
         >>> sketch.rows, sketch.missing, sketch.counts, sketch.moments.max
         (4, 1, (0, 1, 2, 0), 2.0)
         """
-        column = sort_column(values)
+        return cls.of_sorted(sort_column(values), edges, bins=bins, k=k)
+
+    @classmethod
+    def of_sorted(cls, column: Sorted, edges: ArrayLike | None = None, *, bins: int = 100,
+                  k: int = 800) -> NumericSketch:
+        """`of` where the values were sorted by `sort_column` already."""
         cut = edges_of_sorted(column.values, bins) if edges is None else np.asarray(edges, dtype=np.float64)
         return cls(rows=len(column.values) + column.missing + column.infinite, missing=column.missing,
                    infinite=column.infinite, edges=tuple(cut.tolist()),

@@ -188,7 +188,10 @@ def _tell(problem: DBAPIError) -> NoReturn:
     gone = isinstance(problem, OperationalError) or problem.connection_invalidated
     if gone and not isinstance(problem.orig, sqlite3.OperationalError):
         raise StoreUnreachable("the workspace's database does not answer; start it, then repeat") from problem
-    if any(sign in text for sign in ("unable to open", "readonly", "disk i/o", "not a database", "malformed")):
+    if "not a database" in text or "malformed" in text:
+        raise StoreUnreachable("the workspace's database is damaged, so nothing was read or changed; restore a backup "
+                               "(trimtab restore FILE DIR) in its place") from problem
+    if any(sign in text for sign in ("unable to open", "readonly", "disk i/o")):
         raise StoreUnreachable(f"the workspace's database can't be used: {problem.orig}. Check its folder's "
                                "permissions, or restore it from a backup") from problem
     raise problem

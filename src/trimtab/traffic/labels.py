@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -19,6 +19,9 @@ from trimtab.clock import Clock
 from trimtab.errors import DataUnreadable
 from trimtab.store.db import Database
 from trimtab.store.schema import journal_head, labels
+
+if TYPE_CHECKING:
+    import polars as pl
 
 KeyKind = Literal["prediction", "key"]
 _CHUNK = 500
@@ -79,6 +82,14 @@ class Labels:
                     conn.execute(labels.insert(), rows)
         return Told(new=new, repeated=repeated, corrected=corrected)
 
+    def told_after(self, model: str, moment: str) -> tuple[list[str], list[str]]:
+        """(ids of predictions, keys) that a label came for after a moment (`clock.to_text`), each once."""
+        with self._db.read() as conn:
+            rows = conn.execute(sa.select(labels.c.key_kind, labels.c.key).where(
+                labels.c.model == model, labels.c.recorded_at > moment).distinct()).all()
+        return ([row.key for row in rows if row.key_kind == "prediction"],
+                [row.key for row in rows if row.key_kind == "key"])
+
     def of(self, model: str, kind: KeyKind, keys: Iterable[str]) -> Mapping[str, Label]:
         """The newest label of each key that has one."""
         wanted = list(dict.fromkeys(keys))
@@ -88,6 +99,28 @@ class Labels:
                 for row in _newest(conn, model, kind, wanted[start:start + _CHUNK]):
                     found[row.key] = Label(value=canon.loads(row.value), at=row.recorded_at)  # type: ignore[arg-type]
         return found
+
+
+    def newest(self) -> tuple[int, str]:
+        """How many truths were told, and when the last was."""
+        with self._db.read() as conn:
+            count, at = conn.execute(sa.select(sa.func.count(), sa.func.max(labels.c.recorded_at))).one()
+        return count, at or ""
+
+    def told(self, model: str, *, until: str = "9") -> pl.DataFrame:
+        """What was told of each key up to a time text: `kind`, `key`, the `first` truth and `first_at`, the newest
+        `label` and `label_at`; truths are JSON text."""
+        import polars as pl
+
+        query = sa.select(labels.c.key_kind.label("kind"), labels.c.key, labels.c.value, labels.c.recorded_at).where(
+            labels.c.model == model, labels.c.recorded_at <= until).order_by(labels.c.key, labels.c.seq)
+        with self._db.read() as conn:
+            rows = conn.execute(query).all()
+        frame = pl.DataFrame([tuple(row) for row in rows], orient="row", schema=dict.fromkeys(
+            ("kind", "key", "value", "at"), pl.String))
+        return frame.group_by("kind", "key", maintain_order=True).agg(
+            first=pl.col("value").first(), first_at=pl.col("at").first(), label=pl.col("value").last(),
+            label_at=pl.col("at").last())
 
 
 def _key(key: str) -> str:

@@ -19,9 +19,10 @@ FORMAT = "trimtab.traffic/1"
 _FRAME = struct.Struct("<II")
 _MAX_RECORD_BYTES = 1 << 28
 _HEADER_BYTES = 1024
+_LARGEST = 10**308
 
 Stage = Literal["champion", "version", "shadow", "canary"]
-KEPT, FAILED = "kept", "failed"               # verdicts
+KEPT, FAILED, FALLBACK = "kept", "failed", "fallback"          # verdicts
 SHADOW = "shadow"                             # the stage of what was computed and not answered
 Value = float | int | bool | str | None
 
@@ -30,13 +31,14 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     """One prediction of a request. output: a number or a class; probabilities: in the order of the classes."""
 
     id: str
-    position: int                              # in the request
+    position: int                              # among the rows that were computed together
     features: dict[str, Value]                 # raw columns that the contract names as features
     output: Value
     probabilities: list[float] | None = None
     key: str | None = None                     # what labels may be joined by: the row's id column
     redacted: tuple[str, ...] = ()             # features that were left out or masked
     subject: str | None = None                 # whose row it is, under a key that can be destroyed
+    why: str = ""                              # there is no answer of the model's own, where there is none
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, tag="request"):
@@ -49,7 +51,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     endpoint: str
     version: int
     stage: Stage
-    verdict: str                               # "kept": the contract, by every row; "failed": there is no output
+    verdict: str                               # "kept": the contract, by every row; "failed": the model gave no output;
+                                               # "fallback": it was not asked, the output is what was answered instead
     latency_us: int                            # of contract check and prediction
     rows: tuple[Row, ...]
 
@@ -67,9 +70,25 @@ _decoder = msgspec.msgpack.Decoder(Header | Record)
 
 
 def framed(record: Record | Header) -> bytes:
-    """A record as it is appended."""
-    payload = _encoder.encode(record)
+    """A record as it is appended; whole numbers beyond 64 bits as floating point, in which the model saw them."""
+    try:
+        payload = _encoder.encode(record)
+    except OverflowError:
+        assert isinstance(record, Record)
+        payload = _encoder.encode(msgspec.structs.replace(record, rows=tuple(msgspec.structs.replace(
+            row, features={name: narrow(value) for name, value in row.features.items()}) for row in record.rows)))
     return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def narrow(value: Value) -> Value:
+    """The value, an integer beyond 64 bits as the nearest finite floating point.
+
+    >>> narrow(7), narrow(10**30), narrow(-(10**400))
+    (7, 1e+30, -1e+308)
+    """
+    if not isinstance(value, int) or abs(value) < 2**63:
+        return value
+    return float(min(max(value, -_LARGEST), _LARGEST))
 
 
 def read(path: Path) -> Iterator[Record]:

@@ -5,6 +5,7 @@ Commands load when they are called, so that `trimtab --help` costs no more than 
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -16,7 +17,7 @@ from typing import Any
 import click
 
 from trimtab import __version__
-from trimtab.errors import TrimtabError, UsageError
+from trimtab.errors import StoreFull, TrimtabError, UsageError
 
 # name → (module of this package, attribute, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -45,11 +46,21 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "predict": ("serving", "predict", "Ask a version for predictions on a table, without a server."),
     "monitor": ("monitor", "monitor", "Drift, late labels and alerts of what is live."),
     "explain": ("monitor", "explain", "Why did it alarm? Causes in order, evidence, effect sizes."),
+    "drift": ("drift", "drift", "Compare two tables: what moved, causes first. Needs no project."),
     "alert": ("monitor", "alert", "Acknowledge, take, snooze or close an alert; list them."),
+    "notify": ("notify", "notify", "Who is told of alerts and decisions; a test; what was sent."),
+    "loop": ("loop", "loop", "Watch, decide and act for everything that serves."),
+    "policy": ("loop", "policy", "What the loop may do for a model; change it."),
+    "pause": ("loop", "pause", "The kill switch: the loop does nothing until resume."),
+    "resume": ("loop", "resume", "Let the loop go on."),
+    "decisions": ("loop", "decisions", "What the loop decided for a model, why, and what became of it."),
+    "decide": ("loop", "decide", "Do the one thing that is to be done now; replay a decision."),
+    "simulate": ("simulate", "simulate", "Play a month of drift, faults and outages on a virtual clock."),
     "audit": ("workspace", "audit", "Verify the journal and every registered version."),
     "doctor": ("workspace", "doctor", "Look for what is wrong with the installation and the workspace."),
     "backup": ("workspace", "backup", "Copy the workspace into one file while it is used."),
     "restore": ("workspace", "restore", "Make a workspace from a backup, verified."),
+    "gc": ("workspace", "gc", "Delete traffic that is old enough and was judged."),
     "run": ("story", "run", "From a table to a live model in one go."),
     "demo": ("story", "demo", "Play the whole story on a real data set."),
 }
@@ -58,8 +69,9 @@ _GROUPS = (
     ("Versions", ("register", "versions", "log", "diff", "alias", "checkout", "rebuild", "delete")),
     ("In production", ("deploy", "promote", "rollback", "canary", "status", "serve", "traffic", "label",
                        "predict")),
-    ("Watching", ("monitor", "explain", "alert")),
-    ("Workspace", ("audit", "doctor", "backup", "restore")),
+    ("Watching", ("monitor", "explain", "alert", "notify", "drift")),
+    ("The loop", ("loop", "policy", "pause", "resume", "decisions", "decide", "simulate")),
+    ("Workspace", ("audit", "doctor", "backup", "restore", "gc")),
 )
 
 
@@ -117,20 +129,29 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = 130
     except click.ClickException as problem:
         if "--json" in args:
-            from trimtab.doors.cli.screen import print_json
-
-            print_json(UsageError(problem.format_message()).to_json())
+            _print_error(UsageError(problem.format_message()))
         problem.show()
         code = 2
     except (KeyboardInterrupt, EOFError):
         click.echo("Stopped.", err=True)
         code = 130
     except BrokenPipeError:                    # the reader of our output went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = 0
+    except OSError as problem:                 # `> /dev/full`; the store tells its own
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            code = _fault(problem)
+        else:
+            _drop_output()
+            code = _tell(StoreFull("the output can't be written: no space left on its device; free some, then repeat"))
     except Exception as problem:  # noqa: BLE001  (the door's outermost frame)
         code = _fault(problem)
     sys.exit(code)
+
+
+def _drop_output() -> None:
+    """What is left of it in Python's buffer would fail again when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write_what_can_be_written() -> None:
@@ -140,11 +161,9 @@ def _write_what_can_be_written() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _tell(problem: TrimtabError, *, as_json: bool) -> int:
+def _tell(problem: TrimtabError, *, as_json: bool = False) -> int:
     if as_json:
-        from trimtab.doors.cli.screen import print_json
-
-        print_json(problem.to_json())
+        _print_error(problem)
     text = str(problem)
     if sys.stderr.isatty():                    # for people; who reads a pipe wants one line
         from trimtab.doors.cli.screen import WIDTH_CELLS, wrapped
@@ -152,6 +171,15 @@ def _tell(problem: TrimtabError, *, as_json: bool) -> int:
         text = "\n       ".join(part for line in text.split("\n") for part in wrapped(line, WIDTH_CELLS - 7))
     click.echo(f"{_label()}  {text}", err=True)
     return problem.answer.exit
+
+
+def _print_error(problem: TrimtabError) -> None:
+    from trimtab.doors.cli.screen import print_json
+
+    try:
+        print_json(problem.to_json())
+    except OSError:                            # stderr tells it all the same
+        _drop_output()
 
 
 def _label() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,8 @@ from trimtab.doors.cli.options import Call, command
 
 if TYPE_CHECKING:
     from trimtab.monitor.alerts import Alert
+    from trimtab.monitor.brief import Brief
+    from trimtab.serving.pulse import Glance
     from trimtab.serving.rollout import Change
     from trimtab.serving.status import ModelStatus
 
@@ -74,15 +76,27 @@ def rollback(call: Call, model: str | None, to: int | None, endpoint: str, reaso
 @command
 def status(call: Call, model: str | None) -> None:
     """What is live now, one line a model."""
+    from trimtab.monitor.brief import brief
+    from trimtab.project import steering
+    from trimtab.serving.pulse import last_minute
     from trimtab.serving.status import fleet
 
     workspace = call.workspace()
     rows = fleet(workspace.versions, workspace.rollouts, workspace.stages, model=model)
+    minute = last_minute(workspace.folder / "serving", workspace.clock)
+    known = {(one.model, one.endpoint): brief(workspace.db, one.model, one.version, one.endpoint)
+             for row in rows for one in row.live}
+    traffic = [{"model": name, "endpoint": endpoint, **told.to_json(),
+                "last_minute": minute[name, endpoint].to_json() if (name, endpoint) in minute else None}
+               for (name, endpoint), told in known.items()]
     alerts = workspace.alerts.list(model, states=("open", "acknowledged"))
-    told = [{"id": one.id, "model": one.model, "version": one.version, "endpoint": one.endpoint, "state": one.state,
-             "opened_at": one.opened_at, "sentence": one.sentence, "broken": one.broken} for one in alerts]
-    call.show({"schema": "trimtab.status/1", "models": [row.to_json() for row in rows], "alerts": told},
-              lambda: _render(rows, alerts))
+    shown = [{"id": one.id, "model": one.model, "version": one.version, "endpoint": one.endpoint, "state": one.state,
+              "opened_at": one.opened_at, "sentence": one.sentence, "broken": one.broken} for one in alerts]
+    lost = len(workspace.notices.list(model, state="gave_up", limit=1000))
+    loop = steering.needs(workspace, model)
+    call.show({"schema": "trimtab.status/1", "models": [row.to_json() for row in rows], "traffic": traffic,
+               "alerts": shown, "notices_given_up": lost, "loop": loop},
+              lambda: _render(rows, alerts, lost, loop, minute, known))
 
 
 @click.command()
@@ -90,20 +104,24 @@ def status(call: Call, model: str | None) -> None:
 @click.option("--port", default=8321, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
 @click.option("--durability", type=click.Choice(["fast", "strict"]), help="When a recorded prediction is safe "
               "from a power cut: within a second, or before its answer (default: trimtab.toml's, else fast).")
+@click.option("--loop/--no-loop", default=True, show_default=True, help="Run the loop beside it: trimtab loop.")
 @click.option("--grpc-port", type=click.IntRange(0, 65535), help="Speak gRPC there too (trimtab[grpc]); 0 picks one.")
 @click.option("--default", metavar="MODEL", default="", help="Whom requests are for that name no model (MLflow's "
               "/invocations); else the only model that is live.")
 @command
-def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"] | None, grpc_port: int | None,
-          default: str) -> None:
+def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"] | None, loop: bool,
+          grpc_port: int | None, default: str) -> None:
     """Answer requests for every endpoint of the workspace; follows deploy, promote and rollback by itself.
 
-    Each prediction is recorded before its answer goes out; see trimtab traffic.
+    Each prediction is recorded before its answer goes out; see trimtab traffic. The loop watches them in a process of
+    its own, and does what the policies allow; see trimtab policy.
     """
     from trimtab.doors import server
+    from trimtab.project.tending import EVERY_S
 
     workspace = call.workspace(create=True)
     server.serve(workspace, host, port, durability=durability or _durability(), default=default, grpc_port=grpc_port,
+                 loop_every_s=EVERY_S if loop else None,
                  on_ready=lambda url: click.echo(f"Serving on {url}", err=True))
 
 
@@ -149,26 +167,47 @@ def render_change(change: Change) -> None:
         screen.follow("trimtab serve" if change.before is None else f"trimtab log {change.model}")
 
 
-def _render(rows: list[ModelStatus], alerts: list[Alert]) -> None:
+def _render(rows: list[ModelStatus], alerts: list[Alert], lost: int, loop: list[dict[str, object]],
+            minute: Mapping[tuple[str, str], Glance], known: Mapping[tuple[str, str], Brief]) -> None:
     if not rows:
         screen.line("", "no model has a version yet")
         screen.follow("trimtab run data.csv")
         return
     lines = screen.table([_cells(row) for row in rows])
-    for text in lines:
-        click.echo(text)
+    for row, text in zip(rows, lines, strict=True):
+        click.echo("\n".join(screen.folded(text)))
+        for one in row.live:
+            glance, brief = minute.get((one.model, one.endpoint)), known[one.model, one.endpoint]
+            if glance is not None or brief.drifted is not None:
+                click.echo("   " + "   ".join([*([] if one.endpoint == "production" else [one.endpoint]),
+                                               *_minute(glance), *brief.words]))
     for alert in alerts:
         screen.line("ALERT", f"{alert.id}  {alert.model}@v{alert.version}  {alert.sentence}", style="red")
+    if lost:
+        screen.line("Not told", f"{screen.count(lost, 'notice')} given up: trimtab notify list", style="red")
+    for told in loop:
+        screen.line("Loop", f"{told['model'] or 'every model'}  {told['what']}: {told['sentence']}",
+                    style="yellow" if told["what"] in ("needs you", "paused") else "")
+    urgent = next((told for told in loop if told["what"] in ("needs you", "paused")), None)
     waiting = next((row for row in rows if row.newest is not None and not row.live), None)
     newer = next((row for row in rows if row.champion and row.newest and row.newest.number > row.champion.number), None)
     if alerts:
         screen.follow(f"trimtab explain {alerts[0].id}")
+    elif urgent is not None:
+        screen.follow(str(urgent["next"]))
     elif waiting is not None and waiting.newest is not None:
         screen.follow(f"trimtab deploy {waiting.newest.name}")
     elif newer is not None and newer.newest is not None:
         screen.follow(f"trimtab diff {newer.model}@champion {newer.newest.name}")
     else:
         screen.follow("trimtab serve")
+
+
+def _minute(glance: Glance | None) -> list[str]:
+    if glance is None:
+        return ["not served now"]
+    p99 = [] if glance.p99_ms is None else [f"p99 {screen.number(glance.p99_ms)} ms"]
+    return [f"{glance.requests_per_minute:,.0f} req/min", *p99, f"errors {glance.errors:,}"]
 
 
 def _cells(row: ModelStatus) -> list[str]:
@@ -188,4 +227,4 @@ def _cells(row: ModelStatus) -> list[str]:
 
 def _render_answer(answer: Any, limit: int) -> None:
     for text in answer.lines(limit):
-        click.echo(text)
+        click.echo("\n".join(screen.folded(text)))

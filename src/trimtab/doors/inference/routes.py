@@ -20,7 +20,7 @@ from trimtab.doors.inference.asking import SIDE, Rows, as_number, ask, told
 from trimtab.errors import Malformed, TooLarge, TrimtabError
 from trimtab.registry.bundle import Bundle
 from trimtab.serving.answering import Answer
-from trimtab.serving.engine import State
+from trimtab.serving.engine import Engine, State
 from trimtab.serving.lineup import Lineup
 from trimtab.serving.source import Place
 
@@ -88,7 +88,8 @@ def engine_json(state: State) -> Json:
         "store": state.store or "reached",
         "revision": state.revision,
         "endpoints": [{"model": place.model, "endpoint": place.endpoint, "version": lineup.champion.number,
-                       "warning": lineup.champion.warning, "beside": _beside(lineup)}
+                       "warning": lineup.champion.warning, "beside": _beside(lineup),
+                       "fallback": None if lineup.fallback is None else lineup.fallback.to_json()}
                       for place, lineup in sorted(state.live.items(), key=lambda item: item[0])],
         "failed": [{"model": place.model, "endpoint": place.endpoint, "version": failure.version,
                     "reason": failure.reason, "at": failure.at, "serving": _serving(state, place)}
@@ -116,11 +117,23 @@ def _infer(request: Request, body: bytes) -> tuple[Answer, bytes, int | None]:
 
 
 def _predict(request: Request, body: bytes) -> tuple[Json, Answer]:
-    given = wire.decode(body, object)
-    answer = ask(desk(request).engine, request.path_params["model"], None, lambda bundle: _named_rows(given),
-                 request.headers.get(SIDE))
+    return predicted(desk(request).engine, request.path_params["model"], body, request.headers.get(SIDE))
+
+
+def predicted(engine: Engine, model: str, body: bytes, side: str | None = None) -> tuple[Json, Answer]:
+    """The answer to named rows, and how it is told."""
+    given = wire.decode(body, object, keys=_least_keys)
+    answer = ask(engine, model, None,
+                 lambda bundle: _named_rows(given, {column.name for column in bundle.contract.columns}), side)
     return {"schema": "trimtab.predictions/1", "model": answer.model, "version": answer.version,
             "predictions": _predictions(answer)}, answer
+
+
+def _least_keys(given: object) -> int:
+    if isinstance(given, dict):
+        rows = given.get("rows")
+        return len(given) + (_least_keys(rows) if isinstance(rows, list) else 0)
+    return sum([len(row) for row in given if isinstance(row, dict)]) if isinstance(given, list) else 0
 
 
 def _predictions(answer: Answer) -> list[Json]:
@@ -129,13 +142,18 @@ def _predictions(answer: Answer) -> list[Json]:
     if answer.prediction.probabilities is not None:
         labels = [label if isinstance(label, str) else msgspec.json.encode(label).decode() for label in answer.classes]
         for row, chances in zip(made, answer.prediction.probabilities.tolist(), strict=True):
-            row["probabilities"] = dict(zip(labels, chances, strict=True))
+            row["probabilities"] = dict(zip(labels, map(wire.finite, chances), strict=True))
+    for place, one in answer.instead.items():
+        made[place] |= {"fallback": one.to_json(), "probabilities": None} if answer.classes else {
+            "fallback": one.to_json()}
     return made
 
 
-def _named_rows(given: object) -> Rows:
-    if isinstance(given, dict) and set(given) == {"rows"} and isinstance(given["rows"], list):
+def _named_rows(given: object, columns: set[str]) -> Rows:
+    if isinstance(given, dict) and set(given) == {"rows"} and not columns & {"rows"}:
         given = given["rows"]
+        if not isinstance(given, list):
+            raise Malformed('rows is no list; send {"rows": [{"column": value, …}]}', field="rows")
     if isinstance(given, dict):
         return [given]
     if not isinstance(given, list):

@@ -23,7 +23,9 @@ from trimtab.doors.desk import Desk, Json, desk
 from trimtab.doors.inference.asking import as_number
 from trimtab.doors.inference.routes import engine_json
 from trimtab.doors.rest.idempotency import once
-from trimtab.errors import Malformed
+from trimtab.doors.rest.loop import ROUTES as LOOP
+from trimtab.doors.rest.paging import limit_of
+from trimtab.project import steering
 from trimtab.registry.model import Alias, Version
 from trimtab.serving.rollout import PRODUCTION, Change
 from trimtab.traffic.labels import KeyKind
@@ -31,7 +33,6 @@ from trimtab.traffic.labels import KeyKind
 if TYPE_CHECKING:
     from trimtab.project.trying import Tried
 
-MAX_PAGE = 1000
 Number = Annotated[int, msgspec.Meta(ge=1, lt=10 ** 9)]         # of a version
 _one_change_at_a_time = threading.Lock()
 
@@ -104,6 +105,19 @@ async def version(_: Request) -> Response:
     return wire.reply({"schema": "trimtab.server/1", "name": "trimtab", "version": __version__})
 
 
+async def metrics(request: Request) -> Response:
+    """GET /metrics: the counters of this process as Prometheus reads them."""
+    at = desk(request)
+    state = at.engine.state
+    live = sorted(state.live.items(), key=lambda item: item[0])
+    text = at.engine.metrics.text(
+        waiting=at.waiting, store_away=bool(state.store),
+        live=[(place.model, place.endpoint, one.champion.number) for place, one in live],
+        dropped=[((place.model, place.endpoint, one.beside.bundle.number), one.beside.shadow.dropped)
+                 for place, one in live if one.beside is not None])
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
 async def status(request: Request) -> Response:
     """GET /api/status: every model, as `trimtab status --json` has it, and what this server does."""
     from trimtab.serving.status import fleet
@@ -111,6 +125,7 @@ async def status(request: Request) -> Response:
     at = desk(request)
     rows = await at.run(lambda: fleet(at.workspace.versions, at.workspace.rollouts, at.workspace.stages))
     return wire.reply({"schema": "trimtab.status/1", "models": [row.to_json() for row in rows],
+                       "loop": await at.run(lambda: steering.needs(at.workspace)),
                        "server": engine_json(at.engine.state)})
 
 
@@ -173,7 +188,7 @@ async def log(request: Request) -> Response:
     """GET /api/log/M?limit=…: what changed, newest first."""
     from trimtab.registry import history
 
-    at, name, limit = desk(request), request.path_params["model"], _limit(request)
+    at, name, limit = desk(request), request.path_params["model"], limit_of(request)
 
     def read() -> list[Any]:
         at.workspace.versions.list(name, deleted=True)         # an unknown model is said to be unknown
@@ -235,6 +250,13 @@ async def labels(request: Request) -> Response:
     return wire.reply(told.to_json())
 
 
+async def notices(request: Request) -> Response:
+    """GET /api/notices?model=…&limit=…: what people were told, or are to be, the newest first."""
+    at, model, limit = desk(request), request.query_params.get("model"), limit_of(request)
+    found = await at.run(lambda: at.workspace.notices.list(model, limit=limit))
+    return wire.reply({"schema": "trimtab.notices/1", "notices": [one.to_json() for one in found]})
+
+
 async def verify(request: Request) -> Response:
     """GET /api/audit/verify: walks the journal's chain and its signed head; 422 names the first bad row."""
     at = desk(request)
@@ -274,23 +296,19 @@ async def _change(request: Request, verb: Callable[[Desk, str], Change | Tried])
     return wire.reply(answer, code)
 
 
-def _limit(request: Request) -> int:
-    text = request.query_params.get("limit", "100")
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= MAX_PAGE and len(text) < 9):
-        raise Malformed(f"limit: a whole number from 1 to {MAX_PAGE}", field="limit")
-    return int(text)
-
-
 _ALIAS = "/api/registry/{model}/aliases/{alias}"
 ROUTES = [
-    Route("/health", health), Route("/version", version), Route("/api/status", status),
+    Route("/health", health), Route("/version", version), Route("/metrics", metrics),
+    Route("/api/status", status),
     Route("/api/registry/{model}", model), Route("/api/registry/{model}/versions/{number}", one_version),
     Route(_ALIAS, get_alias, methods=["GET"]), Route(_ALIAS, put_alias, methods=["PUT"]),
     Route(_ALIAS, delete_alias, methods=["DELETE"]),
+    Route("/api/notices", notices),
     Route("/api/labels", labels, methods=["POST"]), Route("/api/log/{model}", log), Route("/api/audit/verify", verify),
     Route("/api/models/{model}/deploy", deploy, methods=["POST"]),
     Route("/api/models/{model}/promote", promote, methods=["POST"]),
     Route("/api/models/{model}/rollback", rollback, methods=["POST"]),
     Route("/api/models/{model}/canary", canary, methods=["POST"]),
     Route("/api/models/{model}/canary/stop", stop_canary, methods=["POST"]),
+    *LOOP,
 ]

@@ -28,8 +28,8 @@ ANSWER_TIMEOUT_S = 60.0
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _INFER = re.compile(r"/(?:infer|predict)$|:(?:predict|classify|regress)$|^/invocations(?:/|$)")
 _JSON = ("application/json",)
-# Clients of these protocols send other kinds of body, or (Triton's, TensorFlow Serving's, curl -d) do not say which. A
-# page can't use that: its browser says that a page asked (see _admit).
+# Clients of these protocols send other kinds of body too, or don't say which (Triton's, TensorFlow Serving's, curl -d).
+# A page can't use that: its browser says that a page asked (see _admit).
 _KINDS = ((re.compile(r"^/invocations(?:/|$)"), (*_JSON, "text/csv")),
           (re.compile(r"^/v2/models/.*/infer$"), (*_JSON, "application/octet-stream", "")),
           (re.compile(r"^/v2/repository/"), (*_JSON, "")),

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from trimtab import __version__
 from trimtab.doors import guard, wire
 from trimtab.doors.inference import mlflow_scoring, repository, routes, tensors, tfserving
+from trimtab.doors.rest import loop
 from trimtab.doors.rest import routes as rest
 from trimtab.doors.rest.paging import MAX_PAGE
 
@@ -42,11 +43,14 @@ class Operation(NamedTuple):
 
 
 _TEXT: Schema = {"type": "string"}
+_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 100}
+_LIMIT: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE}
 _OBJECT: Schema = {"type": "object"}
 _ROWS: Schema = {"anyOf": [_OBJECT, {"type": "array", "items": _OBJECT, "maxItems": tensors.MAX_ROWS}]}
 _INDEX: Schema = {"type": "array", "items": {"type": "object", "required": ["name", "version", "state", "reason"]}}
 _LIVE = ("schema", "model", "endpoint", "verb", "version", "revision", "changed")
 _ALIAS = ("schema", "model", "alias", "version")
+_SWITCH = ("schema", "model", "state")
 OPERATIONS: dict[Handler, Operation] = {
     routes.server: Operation(("name", "version", "extensions")),
     routes.health: Operation(("schema", "ready", "store", "endpoints", "failed")),
@@ -77,18 +81,26 @@ OPERATIONS: dict[Handler, Operation] = {
     rest.delete_alias: Operation((*_ALIAS, "removed"), query={"why": _TEXT}),
     rest.labels: Operation(("schema",), rest.TellLabels),
     rest.log: Operation(("schema", "model", "entries"),
-                        query={"limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE}}),
+                        query={"limit": _LIMIT}),
     rest.verify: Operation(("schema", "ok", "rows", "head")),
     rest.deploy: Operation(_LIVE, rest.PutLive),
     rest.promote: Operation(_LIVE, rest.PutLive),
     rest.rollback: Operation(_LIVE, rest.GoBack),
     rest.canary: Operation(("schema",), rest.TryBeside),
     rest.stop_canary: Operation(("schema",), rest.EndTrial),
+    rest.metrics: Operation(_TEXT),
+    rest.notices: Operation(("schema", "notices"), query={"model": _TEXT, "limit": _LIMIT}),
+    loop.pause: Operation(_SWITCH, loop.Switch),
+    loop.resume: Operation(_SWITCH, loop.Switch),
+    loop.get_policy: Operation(("schema",)),
+    loop.set_policy: Operation(("schema",), loop.SetPolicy),
+    loop.decisions: Operation(("schema", "model", "decisions"), query={"limit": _LIMIT}),
+    loop.due: Operation(("schema", "problems", "steps"), query={"endpoint": _TEXT}),
+    loop.replay: Operation(("schema", "decision", "again", "differs")),
     description: Operation(("openapi", "info", "paths", "components")),
 }
 _PARTS: dict[str, Schema] = {"version": {"type": "string", "pattern": "^[vV]?[0-9]{1,9}$"},
                              "number": {"type": "string", "pattern": "^[vV]?[0-9]{1,9}$"}}
-_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 100}
 _WRONG: dict[str, Schema] = {
     "": {"type": "object", "required": ["schema", "error"], "properties": {
         "schema": {"const": "trimtab.error/1"}, "error": {"type": "object", "required": ["code", "message"]}}},

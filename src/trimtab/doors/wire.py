@@ -157,7 +157,7 @@ def _check_keys(body: bytes) -> None:
     if len(body) > DUPLICATES_BELOW_BYTES:
         return
     try:
-        json.loads(body, object_pairs_hook=_once)
+        json.loads(body.decode(), object_pairs_hook=_once)
     except _Twice as twice:
         raise Malformed(f"the key {twice.args[0][:80]!r} appears twice in one object; which of the two counts is not "
                         "defined. Send it once", field=str(twice.args[0])[:80]) from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 
-import numpy as np
 import pandas as pd
 from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 
@@ -18,7 +17,8 @@ try:
     refused = ""
 except Exception as wrong:  # noqa: BLE001  that is what it raises
     refused = str(wrong)
-print(json.dumps({"version": client.get_version(), "frame": np.array(made.predictions).tobytes().hex(),
-                  "matrix": np.array(client.invoke(frame[["rate", "volume"]].to_numpy()).predictions).tobytes().hex(),
-                  "params": client.invoke(frame, params={"predict_method": "predict"}).predictions,
+matrix = client.invoke(frame[["rate", "volume"]].to_numpy())
+print(json.dumps({"version": client.get_version(), "frame": made.get_predictions("ndarray").tobytes().hex(),
+                  "matrix": matrix.get_predictions("ndarray").tobytes().hex(),
+                  "params": client.invoke(frame, params={"predict_method": "predict"})["predictions"],
                   "refused": refused}))

@@ -139,8 +139,8 @@ def test_a_row_has_one_answer_whatever_is_asked_with_it(name: str) -> None:
     np.testing.assert_array_equal(asked(fast, rows[::-1]), together[::-1])
 
 
-@pytest.mark.parametrize("name", ["linear", "logistic", "support vectors", "kernel ridge", "dense", "forest", "boosting",
-                                  "histograms", "searched"])
+@pytest.mark.parametrize("name", ["linear", "logistic", "support vectors", "kernel ridge", "dense", "forest",
+                                  "boosting", "histograms", "searched"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 def test_what_the_estimator_refuses_is_refused(name: str, bad: float) -> None:
     """No faster form answers for a row that scikit-learn would not answer for."""

@@ -231,6 +231,15 @@ def test_what_is_put_together_by_hand_is_told(made: Any, said: str) -> None:
         flavor.load(flavor.save(made).files[flavor.FILE], ("a:b",))
 
 
+def test_nothing_in_a_file_takes_the_place_of_the_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attribute named `check` would be asked instead of the method."""
+    made = held(network(LAMBDA))
+    monkeypatch.setattr(Network, "__getstate__", lambda self: {**self.__dict__, "check": np.mean})
+    data = flavor.save(made).files[flavor.FILE]
+    with pytest.raises(UntrustedModel, match="keeps check, make, which it does not have"):
+        flavor.load(data)
+
+
 class Scores(Graph):
     """A graph whose answers are these."""
 

@@ -1,4 +1,4 @@
-"""What does a fitted scikit-learn model compute, in NumPy alone?  Linear, logistic, dense, kernels, preparation.
+"""What does a fitted scikit-learn model compute, written in NumPy?  Linear, logistic, dense, kernels, preparation.
 
 scikit-learn checks and copies its input at every step of a pipeline, which costs a hundred times what one row's
 arithmetic does. Here each known step becomes the same arithmetic without that. Sums are taken row by row in a fixed

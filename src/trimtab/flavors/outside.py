@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator
 
 from trimtab.errors import UntrustedModel
 
+_KEPT = frozenset({"classes_", "config", "model", "output", "reference", "seed", "weights"})
 _WITHIN = 1e-3                                 # of 1, as float32 and many classes leave it
 
 
@@ -90,9 +91,12 @@ class Outside(BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.outputs(rows), dtype=np.float64)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_live", "make")}
+        return {name: value for name, value in self.__dict__.items() if name in _KEPT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if strange := sorted(set(state) - _KEPT):            # one named like a method would stand in its place
+            raise UntrustedModel(f"the {type(self).__name__} in the model file keeps {', '.join(strange)[:80]}, which "
+                                 "it does not have; nothing was loaded")
         self.__dict__.update(state)
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -89,7 +89,7 @@ def test_what_float32_would_round_away_falls_back(rows: Any, start: float, step:
 
 
 def test_thresholds_that_float32_moves_are_found(rows: Any) -> None:
-    """Rows on the thresholds of trees, and beside them, are replayed too: held-out rows alone would not tell."""
+    """Rows on the thresholds of trees, and beside them, are among those replayed; held-out rows alone don't tell."""
     estimator = DecisionTreeRegressor(random_state=0).fit(np.arange(6.0).reshape(-1, 1) + 0.1, np.arange(6.0))
     estimator = BaggingRegressor(estimator, 1, bootstrap=False).fit(np.arange(6.0).reshape(-1, 1) + 0.1, np.arange(6.0))
     shifted = exported(estimator, np.zeros((1, 1)))

@@ -19,8 +19,7 @@ from running import Running, open_folder
 from trimtab.doors.inference import grpc_messages
 
 pytestmark = pytest.mark.full
-CLIENTS = Path(__file__).parent / "clients"
-ENVIRONMENT = Path(__file__).parents[2] / "tools" / "environment.py"
+TOOLS = Path(__file__).parents[2] / "tools"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,8 @@ def running() -> Iterator[Running]:
 
 def python_of(name: str) -> str:
     """The Python of a client's own environment."""
-    made = subprocess.run([sys.executable, str(ENVIRONMENT), name], capture_output=True, text=True, check=False)
+    made = subprocess.run([sys.executable, str(TOOLS / "environment.py"), name], capture_output=True, text=True,
+                          check=False)
     assert made.returncode == 0, made.stderr
     return made.stdout.strip()
 
@@ -63,7 +63,8 @@ def bits(running: Running, rows: list[dict[str, float]]) -> str:
 @pytest.fixture(scope="module")
 def triton(running: Running) -> Any:
     """What tritonclient found."""
-    return run(python_of("tritonclient"), str(CLIENTS / "triton.py"), running.url.removeprefix("http://"), running.grpc)
+    return run(python_of("tritonclient"), str(TOOLS / "clients" / "triton.py"), running.url.removeprefix("http://"),
+               running.grpc)
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
@@ -105,7 +106,7 @@ def test_our_messages_have_the_numbers_of_the_public_ones(triton: Any) -> None:
 
 def test_the_scoring_client_of_mlflow(running: Running) -> None:
     """A frame with an extra column, a matrix, params; ping and version; a refusal with its reason."""
-    told = run(python_of("mlflow"), str(CLIENTS / "mlflow_client.py"), *running.url.removeprefix("http://").split(":"))
+    told = run(python_of("mlflow"), str(TOOLS / "clients" / "mlflow_client.py"), *running.url.removeprefix("http://").split(":"))
     assert told["frame"] == told["matrix"] == bits(running, [{"rate": 1.0, "volume": 0.5}, {"rate": 0.1, "volume": 3}])
     assert len(told["params"]) == 2
     assert "rate = 99.0 is above the contract's max" in told["refused"]

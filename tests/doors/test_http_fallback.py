@@ -15,6 +15,7 @@ from asgi_client import Client
 
 from trimtab.config import SplitBy
 from trimtab.doors import server
+from trimtab.doors.desk import Desk
 from trimtab.errors import CheckFailed
 from trimtab.project import story
 from trimtab.project.project import Project
@@ -64,7 +65,7 @@ def serving(ws: Workspace) -> Iterator[Client]:
     recorder = TrafficLog(ws.folder / "traffic", writer=ws.ids.short("w"), now=ws.clock)
     engine = server.make_engine(ws, recorder.append)
     engine.start()
-    with Client(server.build_app(ws, engine), base_url="http://127.0.0.1") as client:
+    with Client(server.build_app(Desk(ws, engine)), base_url="http://127.0.0.1") as client:
         yield client
     engine.stop()
     recorder.close()

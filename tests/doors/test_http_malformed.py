@@ -101,8 +101,8 @@ BODIES: list[tuple[str, Any, int, str]] = [
     (DEPLOY, {"version": "2"}, 400, "version is text, a whole number is expected"),
     (DEPLOY, {"version": 1, "who": "me"}, 400, "the body has a field 'who' that is not known here; leave it out"),
     (DEPLOY, {"version": 99}, 404, "no version 99"),
-    (DEPLOY, {"version": 0}, 400, "version: Expected int >= 1"),
-    (DEPLOY, {"version": 2 ** 64}, 400, "version: Expected int"),
+    (DEPLOY, {"version": 0}, 400, "version is wrong: Expected int >= 1"),
+    (DEPLOY, {"version": 2 ** 64}, 400, "version is wrong: Expected int <= 999999999"),
     (DEPLOY, {"version": 1, "endpoint": "../../etc"}, 400, "can't name the endpoint"),
     ("/api/models/risk/rollback", {"to": "one"}, 400, "to is text, a whole number or null is expected"),
 ]

@@ -20,6 +20,7 @@ from asgi_client import Client
 from trimtab import clock
 from trimtab.doors import server
 from trimtab.doors.cli.main import main
+from trimtab.doors.desk import Desk
 from trimtab.errors import JournalBroken
 from trimtab.project import audit, trying
 from trimtab.project.handles import ModelVersion
@@ -43,7 +44,7 @@ def ws(tmp_path: Path) -> Workspace:
 def client(ws: Workspace) -> Iterator[Client]:
     engine = server.make_engine(ws)
     engine.start()
-    with Client(server.build_app(ws, engine), base_url="http://localhost") as made:
+    with Client(server.build_app(Desk(ws, engine)), base_url="http://localhost") as made:
         yield made
     engine.stop()
 

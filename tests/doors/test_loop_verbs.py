@@ -13,6 +13,7 @@ from asgi_client import Client
 
 from trimtab.doors import server
 from trimtab.doors.cli import main as door
+from trimtab.doors.desk import Desk
 from trimtab.loop.model import Decision, Policy, Seen
 from trimtab.loop.policy import decide
 from trimtab.workspace import Workspace
@@ -32,7 +33,7 @@ def ws(tmp_path: Path) -> Workspace:
 def client(ws: Workspace) -> Iterator[Client]:
     engine = server.make_engine(ws)
     engine.start()
-    with Client(server.build_app(ws, engine), base_url="http://localhost") as made:
+    with Client(server.build_app(Desk(ws, engine)), base_url="http://localhost") as made:
         yield made
     engine.stop()
 

@@ -31,6 +31,7 @@ OUTERMOST = frozenset({
     "src/trimtab/pipeline/fitting.py: fitted",
     "src/trimtab/registry/bundle.py: _transformed",
     "src/trimtab/registry/version_code.py: function",
+    "src/trimtab/serving/answering.py: _guarded",
     "src/trimtab/serving/engine.py: _watch",
     "src/trimtab/serving/recording.py: computed",
     "src/trimtab/serving/shadow.py: _run",

@@ -19,7 +19,19 @@ from trimtab import canon
 from trimtab.canon import Digest
 from trimtab.errors import ConfigInvalid
 from trimtab.names import check_name
-from trimtab.sections import Canary, Deploy, Hook, Notify, Production, canary_problems, notify_problems
+from trimtab.sections import (
+    Canary,
+    Deploy,
+    Endpoint,
+    Fallback,
+    Hook,
+    Notify,
+    Production,
+    canary_problems,
+    endpoint_problems,
+    is_duration,
+    notify_problems,
+)
 from trimtab.sections import seconds as seconds
 
 Task = Literal["regression", "binary", "multiclass"]
@@ -188,6 +200,7 @@ class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     traffic: Traffic = Traffic()
     deploy: Deploy = Deploy()
     notify: Notify = Notify()
+    endpoint: dict[str, Endpoint] = {}
     root: Path = Path()
     text: str = ""
 
@@ -207,6 +220,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     traffic: Traffic = Traffic()
     deploy: Deploy = Deploy()
     notify: Notify = Notify()
+    endpoint: dict[str, Endpoint] = {}
 
 
 def load(path: Path) -> ProjectConfig:
@@ -235,7 +249,7 @@ def parse(text: str, *, root: Path, name: str = "trimtab.toml") -> ProjectConfig
     gates = dict(file.gates)
     config = ProjectConfig(
         model=file.model, train=file.train, decision=file.decision, monitor=file.monitor,
-        traffic=file.traffic, deploy=file.deploy, notify=file.notify, root=root, text=text,
+        traffic=file.traffic, deploy=file.deploy, notify=file.notify, endpoint=file.endpoint, root=root, text=text,
         features={column: _convert(rule, FeatureRule, name, f"features.{column}")
                   for column, rule in file.features.items()},
         gates=Gates(
@@ -322,6 +336,7 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
     "decision": Decision, "gates.beats": Beats, "monitor": Monitor, "monitor.labels": Labels,
     "monitor.retrain": Retrain, "traffic": Traffic, "deploy": Deploy, "deploy.production": Production,
     "deploy.production.canary": Canary, "notify": Notify, "notify.webhooks": Hook,
+    "endpoint": Endpoint, "endpoint.fallback": Fallback,
 }
 
 
@@ -392,7 +407,8 @@ def _check(config: ProjectConfig, name: str) -> None:
         if wrong:
             raise ConfigInvalid(f"{name}: {sentence}")
     _check_monitor(config.monitor, name)
-    for sentence in (*canary_problems(config.deploy.production.canary), *notify_problems(config.notify)):
+    for sentence in (*canary_problems(config.deploy.production.canary), *notify_problems(config.notify),
+                     *endpoint_problems(config.endpoint)):
         raise ConfigInvalid(f"{name}: {sentence}")
     try:
         _memory(train.budget.memory)
@@ -415,11 +431,7 @@ def _check_monitor(monitor: Monitor, name: str) -> None:
         raise ConfigInvalid(f"{name}: monitor.retrain: per_month and least_labels are 0 or more, attempts 1 or more")
     for key, text in (("every", monitor.every), ("labels.expected_lag", monitor.labels.expected_lag),
                       ("retrain.cooldown", retrain.cooldown)):
-        try:
-            known = seconds(text) > 0
-        except ValueError:
-            known = False
-        if not known:
+        if not is_duration(text):
             raise ConfigInvalid(f"{name}: monitor.{key} = {text!r} is not a duration; write it as \"1d\", \"6h\" or "
                                 "\"30min\"")
 

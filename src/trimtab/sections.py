@@ -86,6 +86,48 @@ def canary_problems(canary: Canary) -> Iterator[str]:
         yield f"{where}: rows and probation are 0 or more, labels and days more than 0"
 
 
+class Fallback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[endpoint.NAME] fallback`: what is answered in place of a row's own answer. use: the last good answer of the
+    row's key (then `value`, where there is one), `value`, or none at all. on: when: the row breaks the contract, one of
+    its sensors is stuck, or the model itself fails."""
+
+    use: Literal["last_good", "constant", "abstain"]
+    value: float | int | bool | str | None = None
+    on: tuple[Literal["contract", "stuck", "fault"], ...] = ("contract", "stuck", "fault")
+    stuck_after: int = 20
+    last_good_for: str = "10min"
+
+    @property
+    def last_good_s(self) -> float:
+        """`last_good_for` in seconds."""
+        return seconds(self.last_good_for)
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[endpoint.NAME]`: how predictions are answered there."""
+
+    fallback: Fallback | None = None
+
+
+def endpoint_problems(endpoints: dict[str, Endpoint]) -> Iterator[str]:
+    """What can't be meant, a sentence each."""
+    for name, endpoint in endpoints.items():
+        fallback, where = endpoint.fallback, f"endpoint.{name}.fallback"
+        if fallback is None:
+            continue
+        if fallback.use == "constant" and fallback.value is None:
+            yield f"{where}: use = \"constant\" needs value = …, what is to be answered"
+        if fallback.use == "abstain" and fallback.value is not None:
+            yield f"{where}: use = \"abstain\" answers nothing, and value = {fallback.value!r} is something; drop one"
+        if not fallback.on:
+            yield f"{where}.on names no occasion; write \"contract\", \"stuck\", \"fault\", or drop the fallback"
+        if not 5 <= fallback.stuck_after <= 100_000:
+            yield f"{where}.stuck_after = {fallback.stuck_after} rows must lie in 5 … 100,000"
+        if not is_duration(fallback.last_good_for):
+            yield (f"{where}.last_good_for = {fallback.last_good_for!r} is not a duration; write it as \"30s\", "
+                   "\"10min\" or \"1d\"")
+
+
 def notify_problems(notify: Notify) -> Iterator[str]:
     """What can't be meant, a sentence each."""
     for place, hook in enumerate(notify.webhooks, 1):
@@ -96,6 +138,18 @@ def notify_problems(notify: Notify) -> Iterator[str]:
             if not _EVENT.fullmatch(event):
                 yield (f"{where}: events has {event!r}; write \"alert\" or \"decision\", or one kind of them, as "
                        "\"alert.open\"")
+
+
+def is_duration(text: str) -> bool:
+    """Is it a duration of more than nothing?
+
+    >>> is_duration("10min"), is_duration("0s"), is_duration("soon")
+    (True, False, False)
+    """
+    try:
+        return seconds(text) > 0
+    except ValueError:
+        return False
 
 
 def seconds(text: str) -> float:

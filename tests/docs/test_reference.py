@@ -42,7 +42,7 @@ def test_every_setting_has_its_heading() -> None:
     wanted = {*settings_of(config.Model, "model."), *settings_of(config.Train, "train."),
               *settings_of(config.Decision, "decision."), *settings_of(config.Monitor, "monitor."),
               *settings_of(config.Traffic, "traffic."), *settings_of(config.Deploy, "deploy."),
-              *settings_of(config.Notify, "notify."),
+              *settings_of(config.Notify, "notify."), *settings_of(config.Endpoint, "endpoint.NAME."),
               *settings_of(config.Hook, "notify.webhooks."), *settings_of(config.FeatureRule, "features.COLUMN."),
               "gates.METRIC", *settings_of(config.Limit, "gates.METRIC."),
               "gates.beats", *settings_of(config.Beats, "gates.beats."), "gates.latency_p99_ms"}

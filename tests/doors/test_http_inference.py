@@ -182,7 +182,7 @@ def test_health_says_what_is_live_and_whether_the_store_is_reached(tmp_path: Pat
         told = client.get("/v2/health").json()
         assert told["store"] == "reached"
         assert told["endpoints"] == [{"model": "risk", "endpoint": "production", "version": 1, "warning": "",
-                                          "beside": None}]
+                                          "beside": None, "fallback": None}]
         (failed,) = told["failed"]
         assert (failed["version"], failed["serving"]) == (2, 1)
         assert "risk@v2" in failed["reason"]

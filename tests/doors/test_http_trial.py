@@ -21,9 +21,10 @@ from trimtab import clock
 from trimtab.doors import server
 from trimtab.doors.cli.main import main
 from trimtab.errors import JournalBroken
-from trimtab.project import audit
+from trimtab.project import audit, trying
 from trimtab.project.handles import ModelVersion
 from trimtab.store.schema import stages
+from trimtab.traffic.log import TrafficLog
 from trimtab.workspace import Workspace
 
 ROW = {"rate": 0.0}
@@ -192,3 +193,26 @@ def test_kill_nine_during_a_canary_loses_no_acknowledged_answer(ws: Workspace) -
     assert set(pairs["output_champion"]) == {"1.0"}
     assert set(pairs["output_challenger"]) == {"2.0"}
     assert 0 < pairs.height <= frame.height
+
+
+def test_a_challenger_that_is_unfit_is_told_so_from_what_was_recorded(
+        ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    """v1 answers 2 · rate + volume, v2 always the same: through the engine, the log and the command line."""
+    scenes.linear(ws, "slope")
+    scenes.constant(ws, 5.0, "slope")
+    ws.rollouts.deploy("slope", 1, by="ada")
+    ws.stages.put("slope", 2, by="ada")
+    recorder = TrafficLog(ws.folder / "traffic", writer="w-1", now=ws.clock)
+    engine = server.make_engine(ws, recorder.append)
+    engine.start()
+    for n in range(150):
+        engine.infer("slope", [{"rate": n / 100, "volume": 1.0}])
+    engine.stop()
+    recorder.close()
+    stage = ws.stages.current("slope")
+    assert stage is not None
+    assert trying.crossed(ws, stage) == ("v2's answer changed from row to row 0 times in 150, v1's 149 times",)
+    assert trying.crossed(ws, stage, champion=True) == ()
+    told = said(capsys, ws, "canary", "slope")
+    assert "Unfit       v2's answer changed from row to row 0 times in 150" in told
+    assert told.rstrip().endswith("Next: trimtab canary slope --stop")

@@ -293,3 +293,50 @@ def test_rows_that_another_writer_may_still_overtake_wait(post: Post) -> None:
     assert post.monitor.step("risk").closed == ()
     post.clock.advance(seconds=10)
     assert len(post.monitor.step("risk").closed) == 1
+
+
+def fallen(post: Post, rows: int, which: pl.Expr, verdict: str = "fallback") -> None:
+    """Of the newest requests those were answered by a fallback, with 1e6, and labelled as anything."""
+    place = pl.int_range(pl.len()) - (post.frame.height - rows)
+    mine = (place >= 0) & which.replace_strict({True: True, False: False}, return_dtype=pl.Boolean)
+    verdicts = post.frame["verdict"] if "verdict" in post.frame.columns else pl.Series(["kept"] * post.frame.height)
+    post.frame = post.frame.with_columns(verdicts.alias("verdict")).with_columns(
+        pl.when(mine).then(pl.lit(verdict)).otherwise("verdict").alias("verdict"),
+        pl.when(mine).then(1e6).otherwise("output").alias("output"),
+        pl.when(mine).then(-1e6).otherwise("label").alias("label"))
+
+
+def test_what_a_fallback_answered_is_nobodys_answer_and_counts_as_broken(post: Post) -> None:
+    """One row in ten was answered instead: neither its answer nor its label is the version's; its rate is watched."""
+    post.ask(1000, error=1.0)
+    fallen(post, 1000, pl.int_range(pl.len()) % 10 == 0)
+    post.monitor.step("risk")
+    report, = post.monitor.report("risk")
+    assert [one.window.broken for one in report.windows] == [20] * 5
+    assert report.performance is not None
+    assert (report.performance.rows, report.performance.labelled) == (900, 900)
+    assert report.performance.score is not None
+    assert report.performance.score.value < 2.0              # and not 4e12
+    assert report.harm is not None
+    assert not report.harm.alarm
+    alert, = report.alerts
+    assert alert.kind == "contract"
+    assert "20 of 200 rows break the contract" in alert.sentence
+
+
+def test_a_value_of_another_type_in_a_fallen_row_does_not_spoil_the_others(post: Post) -> None:
+    post.ask(200)
+    fallen(post, 200, pl.int_range(pl.len()) == 7)
+    odd = {**json.loads(post.frame["features"][7]), "temperature": "a lot"}
+    post.frame = post.frame.with_columns(pl.when(pl.int_range(pl.len()) == 7).then(pl.lit(json.dumps(odd))).otherwise(
+        "features").alias("features"))
+    watched, = post.monitor.step("risk").closed
+    assert watched.window.broken == 1
+    assert watched.window.columns["temperature"].broken == {}
+
+
+def test_what_a_model_failed_on_is_in_no_window(post: Post) -> None:
+    post.ask(400)
+    fallen(post, 400, pl.int_range(pl.len()) % 2 == 0, "failed")
+    watched, = post.monitor.step("risk").closed
+    assert (watched.window.rows, watched.window.broken) == (200, 0)

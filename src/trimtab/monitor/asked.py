@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.errors import Malformed
+from trimtab.traffic.segments import FAILED, FALLBACK
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,7 +28,8 @@ class Asked:
     """Rows of traffic of one version, in the order of prediction ids (which is the order of time).
 
     features: raw columns. output: what was answered. probabilities: shape (rows, classes), NaN where there are none.
-    label: what turned out true, null where it is not known; label_at: when that arrived.
+    label: what turned out true, null where it is not known; label_at: when that arrived. fallen: which rows a fallback
+    answered, because they were broken or a sensor was stuck: their answer is not the version's, so it is left out.
     """
 
     ids: Sequence[str]
@@ -37,6 +39,7 @@ class Asked:
     probabilities: Array | None
     label: pl.Series
     label_at: Sequence[str | None]
+    fallen: NDArray[np.bool_]
 
     @classmethod
     def of(cls, frame: pl.DataFrame) -> Asked:
@@ -50,10 +53,17 @@ class Asked:
             raise Malformed(f"the traffic has no column {missing[0]!r}; it has {', '.join(frame.columns)}")
         if "stage" in frame.columns:
             frame = frame.filter(pl.col("stage").is_null() | (pl.col("stage") != "shadow"))
+        fallen = np.zeros(frame.height, dtype=np.bool_)
         frame = frame.sort("id")
+        if "verdict" in frame.columns:
+            frame = frame.filter(pl.col("verdict").is_null() | (pl.col("verdict") != FAILED))
+            is_own = pl.col("verdict").is_null() | (pl.col("verdict") != FALLBACK)
+            fallen = ~frame.select(is_own).to_series().to_numpy()
+            own = [name for name in ("output", "probabilities", "label", "label_at") if name in frame.columns]
+            frame = frame.with_columns(pl.when(is_own).then(pl.col(name)).alias(name) for name in own)
         empty = pl.Series("label", [None] * frame.height, dtype=pl.String)
-        return cls(ids=frame["id"].to_list(), at=_texts(frame["at"]), features=_features(frame["features"]),
-                   output=frame["output"], probabilities=_probabilities(frame),
+        return cls(ids=frame["id"].to_list(), at=_texts(frame["at"]), features=_features(frame["features"], fallen),
+                   output=frame["output"], fallen=fallen, probabilities=_probabilities(frame),
                    label=frame["label"] if "label" in frame.columns else empty,
                    label_at=_texts(frame["label_at"]) if "label_at" in frame.columns else [None] * frame.height)
 
@@ -67,7 +77,7 @@ class Asked:
         part = slice(start, stop)
         return Asked(ids=self.ids[part], at=self.at[part], features=self.features[part], output=self.output[part],
                      probabilities=None if self.probabilities is None else self.probabilities[part],
-                     label=self.label[part], label_at=self.label_at[part])
+                     label=self.label[part], label_at=self.label_at[part], fallen=self.fallen[part])
 
 
 def truth(asked: Asked, task: str, classes: Sequence[object]) -> tuple[NDArray[np.bool_], Array]:
@@ -114,27 +124,37 @@ def watched_answers(asked: Asked, task: str, classes: Sequence[object], *, categ
     return pl.Series("answer", found if found.ndim == 1 else found[:, -1], dtype=pl.Float64)
 
 
-def _features(column: pl.Series) -> pl.DataFrame:
+def _features(column: pl.Series, fallen: NDArray[np.bool_]) -> pl.DataFrame:
     import polars as pl
 
     if isinstance(column.dtype, pl.Struct):
         return column.struct.unnest()
     rows = [json.loads(text) if isinstance(text, str | bytes) else text or {} for text in column.to_list()]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return pl.DataFrame([_typed(name, [row.get(name) for row in rows]) for name in names]) if names else \
+    odd = fallen.tolist() if fallen.any() and not fallen.all() else None
+    return pl.DataFrame([_typed(name, [row.get(name) for row in rows], odd) for name in names]) if names else \
         pl.DataFrame({"": [None] * len(rows)}).drop("")
 
 
-def _typed(name: str, values: list[Any]) -> pl.Series:
-    """A column of the values' own type; as text where they are of several, so that the contract's rule can say so."""
+def _typed(name: str, values: list[Any], odd: list[bool] | None = None) -> pl.Series:
+    """A column of the values' own type; as text where they are of several, so that the contract's rule can say so. What
+    is of another type in an `odd` row only, which is known to be broken, is missing, so that the others are read."""
     import polars as pl
 
+    if odd is not None:
+        plain = {_kind(value) for value, off in zip(values, odd, strict=True) if not off and value is not None}
+        values = [None if off and plain and _kind(value) not in plain else value
+                  for value, off in zip(values, odd, strict=True)]
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float}:
         return pl.Series(name, [None if value is None else float(value) for value in values], dtype=pl.Float64)
     if len(kinds) == 1 and kinds <= {bool, str}:
         return pl.Series(name, values, dtype=pl.Boolean if bool in kinds else pl.String)
     return pl.Series(name, [None if value is None else json.dumps(value) for value in values], dtype=pl.String)
+
+
+def _kind(value: Any) -> type:
+    return float if type(value) is int else type(value)
 
 
 def _probabilities(frame: pl.DataFrame) -> Array | None:

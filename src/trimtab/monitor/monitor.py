@@ -176,7 +176,8 @@ class Monitor:
         answers = watched_answers(part, baseline.task, baseline.classes, categorical=baseline.categorical_answers)
         where = {"from_at": part.at[0], "to_at": part.at[-1], "first_id": part.ids[0], "last_id": part.ids[-1]} \
             if part.rows else _nowhere(last)
-        window = Window.of(part.features, baseline.contract, baseline.columns, answers=answers.drop_nulls(), **where)
+        window = Window.of(part.features, baseline.contract, baseline.columns, answers=answers.drop_nulls(),
+                           fallen=part.fallen, **where)
         rate = Rate(false_alarms_per_year=settings.false_alarms_per_year,
                     windows_per_year=self._windows_per_year(model, live, settings, last, window))
         detector = Detector(baseline.columns, rate, ignore_below_sd=settings.ignore_below_sd, effects=baseline.effects,

@@ -72,7 +72,8 @@ def performance(asked: Asked, *, task: str, classes: Sequence[object], metric: s
     answers = guesses(asked, task, classes)
     usable = known & (np.isfinite(answers) if answers.ndim == 1 else np.isfinite(answers).all(axis=1))
     n = int(usable.sum())
-    plain: dict[str, Any] = {"rows": asked.rows, "labelled": int(known.sum()), "metric": metric}
+    own = asked.rows - int(asked.fallen.sum())
+    plain: dict[str, Any] = {"rows": own, "labelled": int(known.sum()), "metric": metric}
     if n < LEAST:
         return Performance(**plain, needed=LEAST - n,
                            held=f"cannot tell yet, about {LEAST - n} more labels needed")

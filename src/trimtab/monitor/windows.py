@@ -83,7 +83,8 @@ class ColumnWindow:
 class Window:
     """A stretch of one version's traffic. from_at, to_at: time texts; first_id, last_id: prediction ids; "" unknown.
 
-    broken: rows that break the contract in any way. columns: features, and `PREDICTION` for the answers.
+    broken: rows that break the contract in any way, or that a fallback answered. columns: features, and `PREDICTION`
+    for the answers.
     """
 
     rows: int
@@ -96,12 +97,12 @@ class Window:
 
     @classmethod
     def of(cls, frame: pl.DataFrame, contract: Contract, baseline: Mapping[str, Sketch], *,
-           answers: pl.Series | None = None, **where: str) -> Window:
+           answers: pl.Series | None = None, fallen: NDArray[np.bool_] | None = None, **where: str) -> Window:
         """Count the rows of `frame` (raw feature columns, in the order of time) over the baseline's bins.
 
         answers: what the model said of the same rows, counted where the baseline has `PREDICTION`. where: from_at,
-        to_at, first_id, last_id. A column that the frame does not have is missing in every row. About 0.3 ms a column
-        of 1,000 rows.
+        to_at, first_id, last_id. fallen: rows that are known to be unfit; they count as broken. A column that the frame
+        does not have is missing in every row. About 0.3 ms a column of 1,000 rows.
         """
         from trimtab.data.check import check_table
 
@@ -115,7 +116,8 @@ class Window:
         if answers is not None and PREDICTION in baseline:
             like: Any = "category" if isinstance(baseline[PREDICTION], CategorySketch) else "number"
             columns[PREDICTION] = _column(Column(name=PREDICTION, type=like), baseline[PREDICTION], answers, {})
-        return cls(rows=frame.height, broken=report.bad, columns=columns, **where)
+        return cls(rows=frame.height, columns=columns, **where,
+                   broken=report.bad if fallen is None else int((report.bad_rows | fallen).sum()))
 
     def merge(self, later: Window) -> Window:
         """Both stretches together: counts exactly, quantiles within their error. Raises UsageError where the two have

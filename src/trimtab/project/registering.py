@@ -21,6 +21,7 @@ from trimtab.pipeline.code import function_code, module_file
 from trimtab.pipeline.model import CandidateResult, TrainReport
 from trimtab.registry import ingredients
 from trimtab.registry.model import Ingredients
+from trimtab.serving import fallback
 from trimtab.store.blobs import BlobStore, read_bytes
 
 _LIBRARIES = ("scikit-learn", "numpy", "scipy", "skops")
@@ -39,7 +40,13 @@ class Parts:
 def parts(report: TrainReport, config: ProjectConfig, contract: Contract, blobs: BlobStore, *,
           threshold: float | None, positive: Any = None, rows: Digest | None = None) -> Parts:
     """The chosen candidate of a training report as a version's parts. contract: of the raw columns; rows: the blob of a
-    split that the configuration does not give."""
+    split that the configuration does not give.
+
+    Raises CheckFailed where trimtab.toml declares a fallback that can be no answer of it.
+    """
+    for endpoint in config.endpoint.values():
+        if endpoint.fallback is not None:
+            fallback.check(endpoint.fallback, report.task, report.classes)
     chosen = next(one for one in report.candidates if one.name == report.chosen)
     assert chosen.model is not None
     files = {flavor.FILE: read_bytes(blobs, chosen.model), "contract.toml": contract_toml.render(contract).encode(),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trimtab import clock
 from trimtab.errors import UsageError
+from trimtab.serving import guardrails
+from trimtab.serving.guardrails import ALPHA
 from trimtab.serving.rollout import PRODUCTION
 from trimtab.serving.stages import Stage
 from trimtab.workspace import Workspace
@@ -50,6 +53,19 @@ def end(workspace: Workspace, model: str, *, why: str = "", endpoint: str = PROD
     before = workspace.stages.current(name, endpoint) if dry_run else workspace.stages.stop(
         name, by=workspace.actor, why=why, endpoint=endpoint)
     return Tried(model=name, endpoint=endpoint, before=before, now=None, dry_run=dry_run)
+
+
+def crossed(workspace: Workspace, stage: Stage, *, champion: bool = False, alpha: float = ALPHA) -> tuple[str, ...]:
+    """The guardrails that the version of a trial has crossed since it began, in sentences (`serving.guardrails`).
+
+    champion: those of the champion instead, held against the version that is beside it (the last good one, say).
+    alpha: the probability of a wrong word over all looks during this trial. Reads all that the trial recorded.
+    """
+    frame = workspace.traffic.frame(model=stage.model, since=clock.from_text(stage.since), shadows=True)
+    subject, reference = (stage.champion, stage.version) if champion else (stage.version, stage.champion)
+    classes = workspace.versions.get(stage.model, reference).facts.get("classes") or ()
+    return guardrails.crossed(frame.filter(frame["endpoint"] == stage.endpoint), subject=subject, reference=reference,
+                              classes=classes if isinstance(classes, list | tuple) else (), alpha=alpha)
 
 
 def read_share(text: str) -> float:

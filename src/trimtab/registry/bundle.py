@@ -42,6 +42,17 @@ class Prediction:
     values: list[float] | list[Label]
     probabilities: Array | None = None
 
+    def joined(self, others: Mapping[int, Any]) -> Prediction:
+        """These answers, in their order, with others put in at their places (in the result); those have no
+        probabilities: NaN."""
+        rest, size = iter(self.values), len(self.values) + len(others)
+        values: Any = [others[place] if place in others else next(rest) for place in range(size)]
+        if self.probabilities is None:
+            return Prediction(values=values)
+        shares = np.full((size, self.probabilities.shape[1]), np.nan)
+        shares[[place for place in range(size) if place not in others]] = self.probabilities
+        return Prediction(values=values, probabilities=shares)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:

@@ -24,6 +24,7 @@ from trimtab.ids import Ids
 from trimtab.names import check_name
 from trimtab.registry.bundle import Bundle
 from trimtab.serving.answering import Answer, Answering, Recorder
+from trimtab.serving.fallback import Fallback
 from trimtab.serving.lineup import Beside, Lineup, Side
 from trimtab.serving.recording import Rows
 from trimtab.serving.rollout import PRODUCTION
@@ -66,14 +67,16 @@ class Engine:
     """Serves the endpoints of one source. `start` loads what is live and watches; `stop` ends the watcher.
 
     poll_s: how often the source is asked for its revision; keep: how many versions by number stay loaded; record: told
-    each answer before it is returned, and what it raises is raised instead of the answer. shadow: makes what computes
-    along with a trial.
+    each answer before it is returned, and what it raises is raised instead of the answer. fallback: of a live version
+    at a place, or None. shadow: makes what computes along with a trial.
     """
 
     def __init__(self, source: Source, *, now: Clock, ids: Ids, poll_s: float = 0.05, keep: int = 4,
-                 log: Log | None = None, record: Recorder | None = None, shadow: type[Shadow] = Shadow) -> None:
+                 log: Log | None = None, record: Recorder | None = None, shadow: type[Shadow] = Shadow,
+                 fallback: Callable[[Place, Bundle], Fallback | None] = lambda place, bundle: None) -> None:
         self._source, self._clock, self._poll_s, self._keep, self._shadow = source, now, poll_s, keep, shadow
         self._log: Log = log or (lambda event, fields: None)
+        self._fallback = fallback
         self._answering = Answering(now=now, ids=ids, record=record)
         self._live: Mapping[Place, Lineup] = MappingProxyType({})
         self._failures: Mapping[tuple[Place, int], Failure] = MappingProxyType({})
@@ -220,6 +223,9 @@ class Engine:
         if before is not None and lineup is not None and before.champion is lineup.champion and \
                 before.beside is lineup.beside:
             return
+        if lineup is not None:
+            kept = before is not None and before.champion is lineup.champion
+            lineup = replace(lineup, fallback=before.fallback if kept and before else self._declared(lineup))
         others = {key: one for key, one in self._live.items() if key != place}
         self._live = MappingProxyType(others if lineup is None else {**others, place: lineup})
         if before is not None and before.beside is not None:
@@ -233,6 +239,15 @@ class Engine:
                 "model": place.model, "endpoint": place.endpoint, "version": lineup.champion.number,
                 "warning": lineup.champion.warning, "beside": None if beside is None else beside.bundle.number,
                 "share": 0.0 if beside is None else beside.stage.share})
+
+    def _declared(self, lineup: Lineup) -> Fallback | None:
+        """The champion's fallback; one that can't be made is said, and none is better than no answer at all."""
+        try:
+            return self._fallback(lineup.place, lineup.champion)
+        except TrimtabError as problem:
+            self._log("serving.no_fallback", {"model": lineup.place.model, "endpoint": lineup.place.endpoint,
+                                              "version": lineup.champion.number, "reason": str(problem)})
+            return None
 
     def _held(self, place: Place, number: int, before: Lineup | None) -> Bundle | None:
         """The version, from what serves there or loaded; None where it can't be loaded, which is noted."""

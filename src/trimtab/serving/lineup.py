@@ -18,6 +18,7 @@ import msgspec
 from trimtab.data.contract import Contract
 from trimtab.errors import Malformed
 from trimtab.registry.bundle import Bundle
+from trimtab.serving.fallback import Fallback
 from trimtab.serving.shadow import Shadow
 from trimtab.serving.source import Place
 from trimtab.serving.stages import Stage
@@ -43,12 +44,14 @@ class Beside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineup:
-    """What serves at a place. live: is `champion` what is live there, and not a version asked for by number?"""
+    """What serves at a place. live: is `champion` what is live there, and not a version asked for by number? fallback:
+    what is answered in place of a champion that is live, where its configuration declares that."""
 
     place: Place
     champion: Bundle
     beside: Beside | None = None
     live: bool = True
+    fallback: Fallback | None = None
 
     def holds(self, number: int) -> Bundle | None:
         """Its bundle of that version, where it has one."""

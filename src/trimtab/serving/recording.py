@@ -5,11 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace
 
 from trimtab.registry.bundle import Bundle, Prediction
+from trimtab.serving.fallback import Instead
 from trimtab.serving.source import Place
-from trimtab.traffic.segments import FAILED, KEPT, Record, Row, Stage
+from trimtab.traffic.segments import FAILED, FALLBACK, KEPT, Record, Row, Stage, Value
 
+_MOST: Final = 10 ** 308
+_CHARS: Final = 200
 Rows = Sequence[Mapping[str, object]]
 
 
@@ -50,3 +56,23 @@ def recorded(bundle: Bundle, place: Place, ids: Sequence[str], rows: Rows, at: s
             Row(id=name, position=at_row, features={one: row.get(one) for one in features}, output=value,  # type: ignore[misc]
                 probabilities=share, key=None if key is None or row.get(key) is None else str(row[key]))
             for at_row, (name, row, value, share) in enumerate(zip(ids, rows, values, shares, strict=True))))
+
+
+def recorded_instead(bundle: Bundle, place: Place, ids: Sequence[str], rows: Rows, at: str,
+                     instead: Sequence[Instead]) -> Record:
+    """The record of rows that the model gave no answer to, with what was answered and why; a value of a kind that no
+    column has is kept as text."""
+    made = recorded(bundle, place, ids, [{name: _plain(value) for name, value in row.items()} for row in rows], at,
+                    "champion", 0, None)
+    failed = any(one.on == "fault" for one in instead)
+    return replace(made, verdict=FAILED if failed else FALLBACK, rows=tuple(
+        replace(row, output=one.value, why=f"{one.kind}: {one.why}")
+        for row, one in zip(made.rows, instead, strict=True)))
+
+
+def _plain(value: object) -> Value:
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2 ** 63 else float(min(max(value, -_MOST), _MOST))
+    return str(value)[:_CHARS]

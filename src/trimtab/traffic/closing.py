@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SCHEMA: Final[Mapping[str, Any]] = {
     "id": str, "at": str, "model": str, "endpoint": str, "version": int, "stage": str, "verdict": str, "batch": str,
     "position": int, "latency_us": int, "key": str, "features": str, "output": str, "probabilities": str,
-    "redacted": str, "subject": str}
+    "redacted": str, "subject": str, "why": str}
 _TEXT: Final = ("features", "output", "probabilities", "redacted")       # JSON, since models differ in theirs
 _GROUP_ROWS: Final = 16_384
 _UNFINISHED: Final = ".closing"
@@ -40,7 +40,7 @@ def flat(record: Record, row: Row) -> dict[str, Any]:
             "version": record.version, "stage": record.stage, "verdict": record.verdict, "batch": record.batch,
             "position": row.position, "latency_us": record.latency_us, "key": row.key, "features": row.features,
             "output": row.output, "probabilities": row.probabilities, "redacted": list(row.redacted),
-            "subject": row.subject}
+            "subject": row.subject, "why": row.why}
     for name in _TEXT:
         told[name] = canon.dumps(canon.finite(told[name])).decode()
     return told
@@ -98,7 +98,7 @@ def _by_version(rows: Iterable[Mapping[str, Any]]) -> Iterable[list[Mapping[str,
 def _row(told: Mapping[str, Any]) -> Row:
     return Row(id=told["id"], position=told["position"], features=told["features"], output=told["output"],
                probabilities=told["probabilities"], key=told["key"], redacted=tuple(told["redacted"]),
-               subject=told["subject"])
+               subject=told["subject"], why=told["why"] or "")
 
 
 def _write(rows: list[dict[str, Any]], table: Path) -> None:

@@ -37,7 +37,7 @@ class Traffic:
 
         shadows: also rows that were computed along, under the ids of the answers, failed ones (verdict) among them.
         Columns: id, at, model, endpoint, version, stage, verdict, batch, position, latency_us, key (text or integers);
-        features, output, probabilities, redacted as JSON text, since models differ in theirs; subject.
+        features, output, probabilities, redacted as JSON text, since models differ in theirs; subject; why.
         """
         found = self._lazy(model, version, since, until, shadows)
         return (found.top_k(limit, by="id") if limit else found).sort("id", "version").collect()
@@ -113,7 +113,7 @@ class Traffic:
                 and (shadows or record.stage != segments.SHADOW) for row in record.rows]
         found = [pl.LazyFrame(rows, schema=dict(closing.SCHEMA))]
         found += [pl.scan_parquet(table).filter(kept) for table in tables]
-        return pl.concat(found)
+        return pl.concat(found, how="diagonal")                # a table of before has no column "why"
 
     def _parts(self) -> tuple[list[Path], list[Path]]:
         """(segments that are not closed, tables of those that are); where both are, the table counts.
@@ -138,7 +138,8 @@ def _written(written: list[Path], tables: list[Path]) -> Iterator[Record]:
 def _closed(tables: list[Path], prediction: str) -> Record | None:
     import polars as pl
 
-    tables_of = pl.scan_parquet(tables).filter(pl.col("stage") != segments.SHADOW)
+    tables_of = pl.scan_parquet(tables, schema=pl.Schema(closing.SCHEMA), missing_columns="insert").filter(
+        pl.col("stage") != segments.SHADOW)
     one = tables_of.filter(pl.col("id") == prediction).select("batch").collect()
     if one.is_empty():
         return None
@@ -171,4 +172,5 @@ def row_json(record: Record, row: Row) -> dict[str, object]:
     return {"id": row.id, "at": record.at, "model": record.model, "endpoint": record.endpoint,
             "version": record.version, "stage": record.stage, "verdict": record.verdict, "batch": record.batch,
             "position": row.position, "latency_us": record.latency_us, "key": row.key, "features": row.features,
-            "output": row.output, "probabilities": row.probabilities, "redacted": list(row.redacted)}
+            "output": row.output, "probabilities": row.probabilities, "redacted": list(row.redacted),
+            "why": row.why}

@@ -21,7 +21,7 @@ _MAX_RECORD_BYTES = 1 << 28
 _HEADER_BYTES = 1024
 
 Stage = Literal["champion", "version", "shadow", "canary"]
-KEPT, FAILED = "kept", "failed"               # verdicts
+KEPT, FAILED, FALLBACK = "kept", "failed", "fallback"          # verdicts
 SHADOW = "shadow"                             # the stage of what was computed and not answered
 Value = float | int | bool | str | None
 
@@ -30,13 +30,14 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     """One prediction of a request. output: a number or a class; probabilities: in the order of the classes."""
 
     id: str
-    position: int                              # in the request
+    position: int                              # among the rows that were computed together
     features: dict[str, Value]                 # raw columns that the contract names as features
     output: Value
     probabilities: list[float] | None = None
     key: str | None = None                     # what labels may be joined by: the row's id column
     redacted: tuple[str, ...] = ()             # features that were left out or masked
     subject: str | None = None                 # whose row it is, under a key that can be destroyed
+    why: str = ""                              # there is no answer of the model's own, where there is none
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, tag="request"):
@@ -49,7 +50,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     endpoint: str
     version: int
     stage: Stage
-    verdict: str                               # "kept": the contract, by every row; "failed": there is no output
+    verdict: str                               # "kept": the contract, by every row; "failed": the model gave no output;
+                                               # "fallback": it was not asked, the output is what was answered instead
     latency_us: int                            # of contract check and prediction
     rows: tuple[Row, ...]
 

@@ -84,6 +84,8 @@ def _render_one(record: Record, row: Row) -> None:
                             f"({record.stage}), {record.latency_us:,} µs for {screen.count(len(record.rows), 'row')}")
     if row.probabilities is not None:
         screen.line("", "probabilities " + ", ".join(f"{share:.4f}" for share in row.probabilities))
+    if row.why:
+        screen.line("Instead", f"{row.why} ({record.verdict}: not the version's own answer)", style="yellow")
     if row.key is not None:
         screen.line("Key", row.key)
     asked = [f"{name} {_shown(value)}" for name, value in row.features.items()]

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @command
 def canary(call: Call, version: str | None, shadow: bool, share: str | None, stop: bool, endpoint: str, reason: str,
            dry_run: bool) -> None:
-    """Try a version beside the champion: --shadow, --share 5%, --stop; without one of them, show what is tried.
+    """Try a version beside the champion: --shadow, --share 5%, --stop; without one of them, say what is tried,
+    and whether it is unfit.
 
     Both versions compute every request, one of them answers. deploy, promote and rollback end the trial.
     """
@@ -34,21 +35,22 @@ def canary(call: Call, version: str | None, shadow: bool, share: str | None, sto
     if shadow + stop + (share is not None) > 1:
         raise UsageError("--shadow, --share and --stop are three things to do; choose one")
     workspace = call.workspace()
-    if not shadow and share is None:
+    crossed: tuple[str, ...] = ()
+    if stop:
+        tried = trying.end(workspace, call.model(version), why=reason, endpoint=endpoint, dry_run=dry_run)
+    elif not shadow and share is None:
         name = call.model(version)
-        if stop:
-            tried = trying.end(workspace, name, why=reason, endpoint=endpoint, dry_run=dry_run)
-        else:
-            now = workspace.stages.current(name, endpoint)
-            tried = trying.Tried(model=name, endpoint=endpoint, before=now, now=now)
+        now = workspace.stages.current(name, endpoint)
+        crossed = () if now is None else trying.crossed(workspace, now)
+        tried = trying.Tried(model=name, endpoint=endpoint, before=now, now=now)
     else:
         chosen = workspace.versions.resolve(version or call.model(None))
         tried = trying.try_beside(workspace, chosen.model, chosen.number, endpoint=endpoint, why=reason,
                                   share=0.0 if share is None else trying.read_share(share), dry_run=dry_run)
-    call.show(tried.to_json(), lambda: _render(tried))
+    call.show({**tried.to_json(), "crossed": list(crossed)}, lambda: _render(tried, crossed))
 
 
-def _render(tried: Tried) -> None:
+def _render(tried: Tried, crossed: tuple[str, ...]) -> None:
     before, now = tried.before, tried.now
     if now is None:
         word = "Would" if tried.dry_run else "Ended"
@@ -60,4 +62,7 @@ def _render(tried: Tried) -> None:
     else:
         since = f", since {screen.moment(now.stage_since)}" if now.stage_since else ""
         screen.line("Tried", f"{now.sentence} at {now.endpoint} (trial {now.trial}{since})", style="green")
-    screen.follow(f"trimtab log {tried.model}" if now is None else "trimtab status")
+        for sentence in crossed:
+            screen.line("Unfit", sentence, style="red")
+    screen.follow(f"trimtab log {tried.model}" if now is None else f"trimtab canary {tried.model} --stop" if crossed
+                  else "trimtab status")

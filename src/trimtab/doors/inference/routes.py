@@ -85,7 +85,8 @@ def engine_json(state: State) -> Json:
         "store": state.store or "reached",
         "revision": state.revision,
         "endpoints": [{"model": place.model, "endpoint": place.endpoint, "version": lineup.champion.number,
-                       "warning": lineup.champion.warning, "beside": _beside(lineup)}
+                       "warning": lineup.champion.warning, "beside": _beside(lineup),
+                       "fallback": None if lineup.fallback is None else lineup.fallback.to_json()}
                       for place, lineup in sorted(state.live.items(), key=lambda item: item[0])],
         "failed": [{"model": place.model, "endpoint": place.endpoint, "version": failure.version,
                     "reason": failure.reason, "at": failure.at, "serving": _serving(state, place)}
@@ -132,7 +133,10 @@ def _predictions(answer: Answer) -> list[Json]:
     if answer.prediction.probabilities is not None:
         labels = [label if isinstance(label, str) else msgspec.json.encode(label).decode() for label in answer.classes]
         for row, chances in zip(made, answer.prediction.probabilities.tolist(), strict=True):
-            row["probabilities"] = dict(zip(labels, chances, strict=True))
+            row["probabilities"] = dict(zip(labels, map(wire.finite, chances), strict=True))
+    for place, one in answer.instead.items():
+        made[place] |= {"fallback": one.to_json(), "probabilities": None} if answer.classes else {
+            "fallback": one.to_json()}
     return made
 
 

@@ -94,13 +94,17 @@ def answer_json(answer: Answer, request: InferRequest) -> dict[str, object]:
         "name": "predict", "datatype": label_datatype(answer.classes), "shape": [len(values)],
         "data": [wire.finite(v) if isinstance(v, float) else v for v in values]}]
     if probabilities is not None:
+        shares = [wire.finite(share) for share in probabilities.ravel().tolist()]
         outputs.append({"name": "probabilities", "datatype": "FP64", "shape": list(probabilities.shape),
-                        "data": probabilities.ravel().tolist(), "parameters": {"classes": list(answer.classes)}})
+                        "data": shares, "parameters": {"classes": list(answer.classes)}})
     made: dict[str, object] = {"model_name": answer.model, "model_version": str(answer.version)}
     if request.id is not None:
         made["id"] = request.id
-    made["parameters"] = {"prediction_ids": answer.ids, "version": answer.version,
+    told: dict[str, object] = {"prediction_ids": answer.ids, "version": answer.version,
                           "model_version": str(answer.version)}
+    made["parameters"] = told
+    if answer.instead:
+        told["fallbacks"] = [{"row": place, **one.to_json()} for place, one in sorted(answer.instead.items())]
     made["outputs"] = [output for output in outputs if asked is None or output["name"] in asked]
     return made
 

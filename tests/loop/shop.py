@@ -20,6 +20,7 @@ from trimtab.clock import FixedClock
 from trimtab.doors.server import make_engine
 from trimtab.ids import Ids
 from trimtab.loop.model import Stored
+from trimtab.project.initialise import initialise
 from trimtab.project.looping import Loop, Ticked
 from trimtab.project.project import Project
 from trimtab.traffic.log import TrafficLog
@@ -63,25 +64,27 @@ class Shop:
     def __init__(self, folder: Path, *, database: str | None = None, toml: str = TOML, seed: int = 1) -> None:
         self.clock = FixedClock(datetime(2026, 3, 2, 8, tzinfo=UTC))
         self.rng = np.random.default_rng(seed)
+        found = (folder / ".trimtab").exists()
         self.workspace = Workspace.open(folder / ".trimtab", create=True, database=database, now=self.clock,
-                                        ids=seeded(seed), actor="ann")
-        self.rows(600).write_csv(folder / "data.csv")
-        (folder / "trimtab.toml").write_text(toml)
-        from trimtab.project.initialise import initialise
-
-        initialise(folder / "data.csv", folder, self.workspace, force=True, name=MODEL)
-        (folder / "trimtab.toml").write_text(toml)
-        self.project = Project.open(folder, self.workspace)
-        for column in ("a", "b", "y"):
-            self.project.edit_contract(column, low="none", high="none")
-        self.project = Project.open(folder, self.workspace)
-        self.project.train()
-        version = self.project.evaluate().version
-        assert version is not None
-        version.deploy(why="the first")
+                                        ids=seeded(seed + 1000 * found), actor="ann")
+        if not found:
+            self._make(folder, toml)
         self._log = TrafficLog(self.workspace.folder / "traffic", writer="w-00000001", now=self.clock)
         self.engine = make_engine(self.workspace, self._log.append)
         self.engine.refresh()
+
+    def _make(self, folder: Path, toml: str) -> None:
+        self.rows(600).write_csv(folder / "data.csv")
+        (folder / "trimtab.toml").write_text(toml)
+        initialise(folder / "data.csv", folder, self.workspace, force=True, name=MODEL)
+        (folder / "trimtab.toml").write_text(toml)
+        project = Project.open(folder, self.workspace)
+        for column in ("a", "b", "y"):
+            project.edit_contract(column, low="none", high="none")
+        project.train()
+        version = project.evaluate().version
+        assert version is not None
+        version.deploy(why="the first")
 
     def rows(self, n: int, *, shift: float = 0.0, bend: float = 0.0, noise: float = 1.0) -> pl.DataFrame:
         """So many rows with their truth."""

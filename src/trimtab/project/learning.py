@@ -129,13 +129,19 @@ def gather(project: Folder, champion: Version, endpoint: str, *, until: str, beg
                   fair=not np.isin(split.test, before.train).any())
 
 
-def again(project: Folder, version: Version, dataset: Digest) -> Prepared | None:
-    """The rows of a version whose split its configuration does not give, to train it again; None for any other."""
-    rows = project.workspace.versions.ingredient(version, "data").get("rows")
+def again(project: Folder, source: Workspace, version: Version) -> Prepared | None:
+    """The rows of a version of `source` whose split its configuration does not give, for a project that trains it
+    again; None for any other."""
+    rows = rows_of(source, version)
     if rows is None:
         return None
-    split = artifacts.load_split(project.workspace.blobs, Digest(str(rows)))
-    return replace(project.pipeline.prepare(dataset=dataset), split=split)
+    return replace(project.pipeline.prepare(), split=artifacts.load_split(source.blobs, rows))
+
+
+def rows_of(workspace: Workspace, version: Version) -> Digest | None:
+    """The blob that lists which rows trained a version, where its configuration does not give them."""
+    rows = workspace.versions.ingredient(version, "data").get("rows")
+    return None if rows is None else Digest(str(rows))
 
 
 def _table(rows: pl.DataFrame, contract: Contract) -> Table:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from trimtab.errors import CheckFailed
-from trimtab.project import registering
+from trimtab.project import judging, learning, registering, training
 from trimtab.project.project import Project
 from trimtab.registry.checkout import checkout
 from trimtab.registry.rebuilt import RebuildReport, compare_rebuild
@@ -28,15 +28,19 @@ def rebuild(workspace: Workspace, reference: str) -> RebuildReport:
         with Workspace.open(home, create=True, database=f"sqlite:///{home / 'trimtab.db'}",
                             actor=workspace.actor) as own:
             project = Project.open(folder, own)
-            run = project.train([candidate])
-            judged = project.evaluate(run=run.report.run, register=False)
+            own_rows = learning.again(project, workspace, version)
+            run = training.train(project, [candidate], prepared=own_rows)
+            evaluated = judging.judged(project, run.report, run.prepared, None, register=False, note="",
+                                       by=workspace.actor)
             model = run.chosen.model
             assert model is not None
             put_bytes(workspace.blobs, read_bytes(own.blobs, model))
-            decision = judged.evaluation.decision
+            decision = evaluated.evaluation.decision
             parts = registering.parts(
                 run.report, project.config, run.prepared.contract, workspace.blobs,
-                threshold=judged.evaluation.threshold, positive=decision.positive if decision else None)
+                threshold=evaluated.evaluation.threshold, positive=decision.positive if decision else None,
+                rows=learning.rows_of(workspace, version))
+        told = {name: version.facts[name] for name in ("retrained",) if name in version.facts}
         again = workspace.versions.manifest(parts.files, flavor=version.manifest.flavor, types=parts.types,
-                                            ingredients=parts.ingredients, facts=parts.facts)
+                                            ingredients=parts.ingredients, facts={**parts.facts, **told})
     return compare_rebuild(workspace.blobs, version.manifest, again)

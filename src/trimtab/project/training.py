@@ -76,10 +76,10 @@ class Best:
         return judged.version
 
 
-def train(project: Folder, candidates: Sequence[str] | None, *, on_progress: OnProgress | None, no_cache: bool,
-          from_step: str | None) -> TrainRun:
-    """See `Project.train`."""
+def train(project: Folder, candidates: Sequence[str] | None, *, on_progress: OnProgress | None = None,
+          no_cache: bool = False, from_step: str | None = None, prepared: Prepared | None = None) -> TrainRun:
+    """See `Project.train`. prepared: data at hand, instead of the project's."""
     made, prepared = project.pipeline.train(candidates, no_cache=no_cache, start=from_step, on_progress=on_progress,
-                                            timer=project.workspace.timer)
+                                            prepared=prepared, timer=project.workspace.timer)
     file = project.write_report(made.run, report.render(made, made_at=project.shown_now()))
     return TrainRun(project=project, report=made, prepared=prepared, report_file=file)

@@ -28,12 +28,14 @@ class Happening:
 
 @dataclass(slots=True, kw_only=True)
 class Counts:
-    """How many. asked: rows; refused: of these, rows that broke the contract and got no answer; unanswered: rows asked
+    """How many. asked: rows; fallback: of the answered ones, those that were answered by a
+    fallback; refused: of these, rows that broke the contract and got no answer; unanswered: rows asked
     while no server was up; labels: new truths that were told, corrected: those told again otherwise."""
 
     requests: int = 0
     asked: int = 0
     answered: int = 0
+    fallback: int = 0
     refused: int = 0
     unanswered: int = 0
     recorded: int = 0

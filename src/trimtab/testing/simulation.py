@@ -33,6 +33,7 @@ from trimtab.project.looping import Loop
 from trimtab.project.project import Project
 from trimtab.registry import history
 from trimtab.serving.engine import Engine
+from trimtab.serving.fallbacks import Fallbacks
 from trimtab.serving.shadow import Job, Shadow
 from trimtab.serving.source import RolloutSource
 from trimtab.testing import rows as source
@@ -41,6 +42,7 @@ from trimtab.testing.scenario import Event, Scenario, load
 from trimtab.testing.unreliable import Killed, Unreliable
 from trimtab.traffic import closing
 from trimtab.traffic.log import TrafficLog
+from trimtab.traffic.segments import Record
 from trimtab.workspace import FOLDER, Workspace
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -250,7 +252,11 @@ class _Simulation:
     def _answers(self, rows: list[dict[str, Any]], truths: list[Any]) -> tuple[list[str], list[Any]]:
         """(ids of the answers, truths of those rows); rows that the contract refuses are left out and sent no more."""
         try:
-            return (self._engine.infer(self._model, rows).ids, truths) if rows else ([], [])
+            if not rows:
+                return [], []
+            made = self._engine.infer(self._model, rows)
+            self._counts.fallback += len(made.instead)
+            return made.ids, truths
         except ContractViolation as refused:
             told: Any = refused.details["violations"]
             bad = {one["row"] - 1 for one in told}
@@ -278,9 +284,15 @@ class _Simulation:
         self._writers += 1
         self._recorder = TrafficLog(self._space.folder / "traffic", writer=f"w-{self._writers:04}", now=self._clock)
         live = RolloutSource(self._space.rollouts, self._space.stages, self._space.versions)
-        self._engine = Engine(live, now=self._clock, ids=self._ids, record=self._recorder.append, shadow=AtOnce)
+        fallbacks = Fallbacks(self._space.versions, self._space.datasets, self._space.traffic, self._clock)
+        self._engine = Engine(live, now=self._clock, ids=self._ids, record=self._record, shadow=AtOnce,
+                              fallback=fallbacks.of)
         self._engine.refresh()
         self._server_is_down = False
+
+    def _record(self, record: Record) -> None:
+        """Into the flight recorder, without how long it took: that is the machine's, and guardrails look at it."""
+        self._recorder.append(msgspec.structs.replace(record, latency_us=0))
 
     def _crash(self, up_again: datetime) -> None:
         """The server is gone in the middle of a write: half a record stands at the end of its segment."""

@@ -67,7 +67,8 @@ def _render(plan: Scenario, played: Played, keep: Path | None) -> None:
     if len(shown) < len(played.timeline):
         screen.line("…", f"{screen.count(len(played.timeline) - len(shown), 'line')} more: --json has them all")
     counts = played.counts
-    screen.line("Traffic", f"{counts.asked:,} rows asked, {counts.answered:,} answered, {counts.refused:,} refused by "
+    screen.line("Traffic", f"{counts.asked:,} rows asked, {counts.answered:,} answered "
+                f"({counts.fallback:,} by a fallback), {counts.refused:,} refused by "
                 f"the contract, {counts.unanswered:,} while no server was up; {counts.recorded:,} recorded")
     screen.line("Labels", f"{counts.labels:,} told, {counts.corrected:,} corrected")
     live = "nothing is live" if played.live is None else f"{played.model} v{played.live}"

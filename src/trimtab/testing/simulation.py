@@ -47,6 +47,7 @@ from trimtab.workspace import FOLDER, Workspace
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _MADE_BEFORE: Final = timedelta(days=1)        # how long before the traffic the first version is made
+_SEGMENT_BYTES: Final = 1 << 18                # small ones: what is closed is read faster
 _HALF: Final = b"\x00\x01\x00\x00half a rec"   # what a killed writer leaves at the end of a segment
 OnDay = Callable[[int], object]
 
@@ -91,6 +92,14 @@ class AtOnce(Shadow):
         """Done when it returns."""
         job()
         return True
+
+
+class _Sparse(TrafficLog):
+    """A flight recorder that begins no segment anew because a day is over: replayed years of few rows a day would lie
+    in thousands of files."""
+
+    def _open(self, day: str) -> None:
+        super()._open("9")
 
 
 class _Simulation:
@@ -282,7 +291,9 @@ class _Simulation:
     def _start_server(self) -> None:
         """A new server: its own segments, nothing in memory."""
         self._writers += 1
-        self._recorder = TrafficLog(self._space.folder / "traffic", writer=f"w-{self._writers:04}", now=self._clock)
+        kind = _Sparse if self._plan.rows is not None and self._plan.rows.time else TrafficLog
+        self._recorder = kind(self._space.folder / "traffic", writer=f"w-{self._writers:04}", now=self._clock,
+                              segment_bytes=_SEGMENT_BYTES)
         live = RolloutSource(self._space.rollouts, self._space.stages, self._space.versions)
         fallbacks = Fallbacks(self._space.versions, self._space.datasets, self._space.traffic, self._clock)
         self._engine = Engine(live, now=self._clock, ids=self._ids, record=self._record, shadow=AtOnce,

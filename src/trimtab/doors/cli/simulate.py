@@ -56,9 +56,11 @@ def _list(known: list[Scenario]) -> None:
 
 
 def _render(plan: Scenario, played: Played, keep: Path | None) -> None:
-    made_up = "the data are made up" if played.synthetic else f"the rows are those of {plan.project}"
+    made_up = "the data are made up" if played.synthetic else \
+        f"the rows are those of {(plan.root / plan.project).resolve().name}/"
+    injected = "faults are injected" if plan.event else "nothing is injected"
     screen.line("Simulated", f"{played.scenario}: {played.days:g} days from {played.begins[:10]} of virtual time, seed "
-                f"{played.seed}; {made_up}, faults are injected")
+                f"{played.seed}; {made_up}, {injected}")
     if plan.says:
         screen.line("", plan.says)
     shown = played.timeline if len(played.timeline) <= _SHOWN else played.timeline[:_SHOWN]

@@ -78,7 +78,8 @@ def causes(evidence: Evidence, window: Window, contract: Contract, baseline: Map
                              (runs or {}).get(one.column, 1))
     if harm is not None and harm.alarm:
         found.append(_harm(harm, evidence, found))
-    return tuple(sorted(found, key=lambda cause: (ORDER.index(cause.kind), -cause.strength, cause.column)))
+    ordered = sorted(found, key=lambda cause: (ORDER.index(cause.kind), -cause.strength, cause.column))
+    return tuple({(cause.kind, cause.column): cause for cause in reversed(ordered)}.values())[::-1]
 
 
 def broken(found: Iterable[Cause]) -> str | None:

@@ -18,12 +18,14 @@ _WHAT: Final[Mapping[str, str]] = {"alert": "alert", "decision": "decision", "ve
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
     """One line of the timeline. day: since the traffic's start; what: "fault", "alert", "decision", "version", "trial",
-    "live", "server", "loop", "store" or "person"."""
+    "live", "server", "loop", "store" or "person". by: who is named
+    in the journal."""
 
     at: str
     day: float
     what: str
     text: str
+    by: str = "simulation"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,7 +86,7 @@ def happenings(told: Iterable[LogEntry], start: datetime) -> Iterator[Happening]
         area, _, verb = row.kind.partition(".")
         what = _WHAT.get(area)
         if what is not None and verb != "done":
-            yield Happening(at=row.at, day=days_since(start, row.at), what=what,
+            yield Happening(at=row.at, day=days_since(start, row.at), what=what, by=row.by,
                             text=row.what + (f": {row.why}" if row.why else ""))
 
 

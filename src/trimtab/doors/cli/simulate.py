@@ -63,11 +63,13 @@ def _render(plan: Scenario, played: Played, keep: Path | None) -> None:
                 f"{played.seed}; {made_up}, {injected}")
     if plan.says:
         screen.line("", plan.says)
-    shown = played.timeline if len(played.timeline) <= _SHOWN else played.timeline[:_SHOWN]
+    told = [one for one in played.timeline if " decided: hold" not in one.text]
+    shown = told[:_SHOWN]
     for one in shown:
         screen.line(f"day {one.day:.2f}" if one.day >= 0 else "before", _words(one), style=_STYLE.get(one.what, ""))
     if len(shown) < len(played.timeline):
-        screen.line("…", f"{screen.count(len(played.timeline) - len(shown), 'line')} more: --json has them all")
+        screen.line("", f"{screen.count(len(played.timeline) - len(shown), 'more line')}, most of them of what only "
+                    "waited: --json has them all")
     counts = played.counts
     screen.line("Traffic", f"{counts.asked:,} rows asked, {counts.answered:,} answered "
                 f"({counts.fallback:,} by a fallback), {counts.refused:,} refused by "
@@ -86,4 +88,6 @@ def _render(plan: Scenario, played: Played, keep: Path | None) -> None:
 
 
 def _words(one: Happening) -> str:
-    return f"{one.what}: {one.text}"
+    """The line; why a trial or a version changed is told by the decision before it, unless a person did it."""
+    short = one.by == "loop" and one.what in ("trial", "live")
+    return f"{one.what}: {one.text.partition(': ')[0] if short else one.text}"

@@ -1,4 +1,4 @@
-# Two commands on a fresh machine: `make demo` plays the main job, `make test` runs the fast lane.
+# Two commands on a fresh machine: `make demo` plays the whole story, `make test` runs the fast lane.
 # Needed beforehand: Python 3.11 or later with venv and pip, make. Everything else goes into .venv/.
 
 .DEFAULT_GOAL := help
@@ -27,7 +27,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: $(CORE) ## set up .venv and play the main job on real data, in a folder that is removed again
+demo: $(CORE) ## set up .venv and play the whole story, in a folder that is removed again
 	@$(BIN)/trimtab demo
 
 test: lint postgres ## lint, then every test of the fast lane, on SQLite and on PostgreSQL (installed if we may)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 TARGET = "abs_return_next_day"
+CUT = "2007-01-01"                             # the first day that the replayed model has not seen
 
 
 def features(prices: pd.DataFrame, yields: pd.DataFrame) -> pd.DataFrame:
@@ -48,10 +49,12 @@ def table(prices: pd.DataFrame, yields: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Write data.csv: one row per trading day, in the order of time."""
-    rows = table(arch.data.sp500.load(), arch.data.default.load())
-    rows.to_csv(Path(__file__).with_name("data.csv"), index_label="date", float_format="%.6f", date_format="%Y-%m-%d",
-                lineterminator="\n")
+    """Write data.csv, one row per trading day in the order of time; and for `replay/` the years before 2007, to be trained
+    on, and those from 2007 on, to be replayed as traffic."""
+    rows, folder = table(arch.data.sp500.load(), arch.data.default.load()), Path(__file__).parent
+    parts = {"data.csv": rows, "replay/data.csv": rows[rows.index < CUT], "replay/later.csv": rows[rows.index >= CUT]}
+    for name, part in parts.items():
+        part.to_csv(folder / name, index_label="date", float_format="%.6f", date_format="%Y-%m-%d", lineterminator="\n")
 
 
 if __name__ == "__main__":

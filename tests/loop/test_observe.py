@@ -75,8 +75,8 @@ def test_an_incident_says_whether_labels_show_harm_and_whether_it_is_snoozed() -
 
 def test_an_incident_says_since_when_rows_moved() -> None:
     """What was asked before teaches nothing of it; where labels alone tell, no row is known to have moved."""
-    moved = dataclasses.replace(alert("a-1", STUCK), evidence={"columns": [{"column": "temp"}],
-                                                               "began": {"at": "2026-01-05"}})
+    moved = dataclasses.replace(alert("a-1", STUCK), evidence={
+        "columns": [{"column": "temp"}], "began": {"at": "2026-01-04", "until": "2026-01-05"}})
     found, told = incident([moved]), incident([alert("a-1", CONCEPT)])
     assert found is not None
     assert told is not None

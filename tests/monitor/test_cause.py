@@ -8,9 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from trimtab.data.edit import edit
 from trimtab.monitor.cause import Cause, broken, causes
+from trimtab.monitor.drift import Detector, Rate
 from trimtab.monitor.harm import Harm
-from trimtab.monitor.units import unit_change
+from trimtab.monitor.units import nearest, unit_change
 from trimtab.monitor.windows import Window
 from trimtab.sketch.column import NumericSketch
 
@@ -127,6 +129,37 @@ def test_a_contract_break_comes_first_and_stops_learning(world: Any) -> None:
     assert found[0].broken
     assert [cause.kind for cause in found] == sorted((cause.kind for cause in found), key=[
         "contract", "missing", "unseen", "stuck", "unit", "shift", "answers", "concept", "harm"].index)
+
+
+def test_a_broken_sensor_is_named_where_a_fallback_answered_for_it(world: Any) -> None:
+    """Dependence makes rows weak evidence of a drift, and not of being broken; the sensor behind them comes first."""
+    stuck = world.rows().with_columns(
+        pl.when(pl.int_range(1000) >= 600).then(17.25).otherwise(pl.col("temperature")).alias("temperature"))
+    fallen = np.arange(1000) >= 624
+    detector = Detector(world.baseline, Rate(), effects=dict.fromkeys(world.baseline, 600.0))
+    window = Window.of(stuck, world.contract, world.baseline, fallen=fallen)
+    evidence = detector.step(window)
+    assert [one.column for one in evidence.alarmed] == ["(contract)"]
+    found = causes(evidence, window, world.contract, world.baseline)
+    assert [(cause.kind, cause.column, cause.broken) for cause in found] == [("stuck", "temperature", True)]
+    bounded = edit(world.contract, "temperature", max=40)
+    fahrenheit = Window.of(world.rows().with_columns(pl.col("temperature") * 1.8 + 32), bounded, world.baseline)
+    assert fahrenheit.broken > 500
+    detector = Detector(world.baseline, Rate(), effects=dict.fromkeys(world.baseline, 600.0))
+    found = causes(detector.step(fahrenheit), fahrenheit, bounded, world.baseline)
+    assert (found[0].kind, found[0].column) == ("unit", "temperature")
+    assert "°C, °F" in found[0].sentence
+
+
+@pytest.mark.parametrize("change", ["× 1.8 + 32 (°C, °F)", "+ 273.15 (°C, K)", "× 10^3"])
+def test_the_nearest_conversion_is_named_though_the_weather_moved_meanwhile(change: str) -> None:
+    """Values that are known to be broken: a guess is wanted, also where the week was warmer than the one before."""
+    factor, offset = {"× 10^3": (1000.0, 0.0), "+ 273.15 (°C, K)": (1.0, 273.15)}.get(change, (1.8, 32.0))
+    rng = np.random.default_rng(4)
+    year = NumericSketch.of(rng.normal(15, 6, 5_000))
+    before, now = NumericSketch.of(rng.normal(12, 4, 300), year.edges), rng.normal(14, 5, 300)
+    assert nearest(year, NumericSketch.of(factor * now + offset, year.edges), before) == change
+    assert nearest(year, NumericSketch.of(now * 37 + 4_000, year.edges), before) == ""
 
 
 def test_where_the_loss_moved_and_the_inputs_did_not_it_is_the_concept(world: Any) -> None:

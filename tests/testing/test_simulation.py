@@ -142,3 +142,29 @@ def test_a_quiet_week_is_quiet() -> None:
     played = simulate(Scenario(name="quiet", days=7, rate=60), seed=5)
     assert played.alerts == ()
     assert {one.what for one in played.timeline} == {"version", "live"}
+
+
+def test_a_drift_is_answered_once_and_a_person_has_the_last_word() -> None:
+    """Alert, retrain on rows of after the change, shadow, canary, promotion, probation, quiet; a rollback by hand."""
+    played = simulate("story", seed=1)
+    told = [one.text for one in played.timeline]
+    order = [next(place for place, text in enumerate(told) if sign in text) for sign in (
+        "flow moves", "alert.open", "decided: retrain", "in shadow beside v1", "for 5% beside v1", "promoted v2",
+        "v1 in shadow beside v2", "v1 ended beside v2", "rolled back to v1")]
+    assert order == sorted(order)
+    assert [one["version"] for one in played.alerts] == [1]
+    assert (played.live, played.versions) == (1, 2)
+    assert sum(" decided: retrain" in text for text in told) == 1
+    assert "customer complaint 118" in told[order[-1]]
+
+
+@pytest.mark.slow
+def test_outages_and_kills_change_nothing_of_what_is_decided() -> None:
+    """The same drift with the database away, servers and loops killed: the same version serves in the end, each
+    answered row is recorded, no deed is done twice."""
+    calm, rough = simulate("drift", days=16), simulate("outages", days=16)
+    assert (rough.counts.loops_killed, rough.counts.servers_killed) == (2, 2)
+    assert rough.counts.recorded == rough.counts.answered
+    assert (rough.live, rough.versions) == (calm.live, calm.versions) == (2, 2)
+    for played in (calm, rough):
+        assert sum("promoted v2" in one.text for one in played.timeline) == 1

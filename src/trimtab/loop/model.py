@@ -75,8 +75,8 @@ class Policy(Plain, frozen=True, kw_only=True):
 
 class Incident(Plain, frozen=True, kw_only=True):
     """An alert that is not closed. kind: of its first cause. broken: why nothing may be learned from these rows, or
-    None. harm: do labels say that the live version got worse? began: when the rows came in that moved, "" where labels
-    alone tell."""
+    None. harm: do labels say that the live version got worse? began: since when rows are those that moved, "" where
+    labels alone tell."""
 
     id: str
     kind: str

@@ -61,9 +61,12 @@ def incident(alerts: Iterable[Alert]) -> Incident | None:
 
 
 def began(alert: Alert) -> str:
-    """When the rows began to move that an alert is about, as a time text; "" where only labels tell of it."""
+    """Since when all rows are those that an alert is about, as a time text; "" where only labels tell of it.
+
+    The window in which the evidence began may hold rows of before, so it is its end.
+    """
     moved: bool = bool(alert.evidence.get("columns"))
-    return str(alert.evidence["began"]["at"]) if moved else ""
+    return str(alert.evidence["began"]["until"]) if moved else ""
 
 
 def judged(canary: Canary, *, version: int, role: Literal["challenger", "last_good"], share: float, since: str,

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from trimtab.data.contract import Column, Contract
 from trimtab.monitor.drift import ColumnEvidence, Evidence
 from trimtab.monitor.harm import Harm
-from trimtab.monitor.units import unit_change
+from trimtab.monitor.units import nearest, unit_change
 from trimtab.monitor.windows import CONTRACT, PREDICTION, ColumnWindow, Sketch, Window
 from trimtab.sketch.column import NumericSketch
 
@@ -69,7 +69,7 @@ def causes(evidence: Evidence, window: Window, contract: Contract, baseline: Map
     found: list[Cause] = []
     for one in evidence.alarmed:
         if one.column == CONTRACT:
-            found.append(_contract(one, window))
+            found += _contract(one, window, baseline, before, runs or {})
         elif one.column == PREDICTION:
             found.append(_cause("answers", one, f"the answers moved: {_sizes(one)}"))
         elif one.column in window.columns:
@@ -78,7 +78,8 @@ def causes(evidence: Evidence, window: Window, contract: Contract, baseline: Map
                              (runs or {}).get(one.column, 1))
     if harm is not None and harm.alarm:
         found.append(_harm(harm, evidence, found))
-    return tuple(sorted(found, key=lambda cause: (ORDER.index(cause.kind), -cause.strength, cause.column)))
+    ordered = sorted(found, key=lambda cause: (ORDER.index(cause.kind), -cause.strength, cause.column))
+    return tuple({(cause.kind, cause.column): cause for cause in reversed(ordered)}.values())[::-1]
 
 
 def broken(found: Iterable[Cause]) -> str | None:
@@ -132,7 +133,29 @@ def _harm(harm: Harm, evidence: Evidence, found: list[Cause]) -> Cause:
     return Cause(kind=kind, column="", sentence=sentence, strength=harm.highest, began=evidence.window)
 
 
-def _contract(one: ColumnEvidence, window: Window) -> Cause:
+def _contract(one: ColumnEvidence, window: Window, baseline: Mapping[str, Sketch], before: Window | None,
+              runs: Mapping[str, int]) -> Iterator[Cause]:
+    """What is behind rows that are broken, or that a fallback answered: a sensor, where one explains half of them."""
+    half, told = window.broken / 2, False
+    for name, column in window.columns.items():
+        was, earlier = baseline.get(name), None if before is None else before.columns[name].sketch
+        if not isinstance(was, NumericSketch) or not isinstance(column.sketch, NumericSketch):
+            continue
+        outside = sum(column.broken.get(rule, 0) for rule in ("min", "max"))
+        kind: Kind = "stuck"
+        said = _stuck(column, was, runs.get(name, 1)) if column.run >= half else ""
+        if not said and outside >= half:
+            unit = nearest(was, column.sketch, earlier if isinstance(earlier, NumericSketch) else None)
+            kind, said = "unit", f"looks as if its unit had changed: {unit}" if unit else ""
+        if said:
+            told = True
+            yield Cause(kind=kind, column=name, sentence=f"{name} {said}", strength=one.strength, began=one.began,
+                        broken=window.broken >= _MANY * window.rows)
+    if not told:
+        yield _broken_rows(one, window)
+
+
+def _broken_rows(one: ColumnEvidence, window: Window) -> Cause:
     worst = max(((count, name, rule) for name, column in window.columns.items()
                  for rule, count in column.broken.items()), default=(0, "", ""))
     count, name, rule = worst

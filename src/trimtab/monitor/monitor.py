@@ -284,7 +284,8 @@ def _told(watched: Watched, first: Watched) -> dict[str, Any]:
     evidence = watched.evidence
     return {"window": watched.seq, "rows": watched.window.rows, "rate": evidence.rate.words,
             "log_threshold": evidence.log_threshold, "columns": [one.to_json() for one in evidence.alarmed],
-            "began": {"window": first.seq, "at": first.window.from_at, "id": first.window.first_id},
+            "began": {"window": first.seq, "at": first.window.from_at, "id": first.window.first_id,
+                      "until": first.window.to_at},
             "broken_rows": watched.window.broken, "harm": None if watched.harm is None else watched.harm.to_json()}
 
 

@@ -18,6 +18,7 @@ from trimtab.sketch.column import NumericSketch
 
 Array = NDArray[np.float64]
 _AT: Final = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
+_NEAR: Final = 1.2                             # how far off the nearest conversion may be
 _GRID: Final = np.linspace(0.005, 0.995, 199)
 _CONVERSIONS: Final[tuple[tuple[str, float, float], ...]] = (
     *((f"× 10^{k}", 10.0**k, 0.0) for k in (1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6)),
@@ -54,6 +55,28 @@ def unit_change(baseline: NumericSketch, now: NumericSketch, before: NumericSket
             if reference is not None and (found := _fits(reference, candidate, small=jumped)):
                 return found
     return ""
+
+
+def nearest(baseline: NumericSketch, now: NumericSketch, before: NumericSketch | None = None) -> str:
+    """The conversion that comes nearest to explaining values that are known to be broken; "" where none comes near.
+
+    Weather moves from week to week, so the middle may be a quartile distance off here, and the spread twice as large.
+    """
+    part = _outside(baseline, now)             # where only a part of the window is broken
+    new = _quantiles(now, _AT) if part is None else part
+    old = [one for sketch in (baseline, before) if sketch is not None and (one := _quantiles(sketch, _AT)) is not None]
+    if new is None or not new[3] > new[1] or not old or not all(one[3] > one[1] for one in old):
+        return ""
+    found = [(sum(_off(one, new, factor, offset) for one in old) / len(old), said)
+             for said, factor, offset in _CONVERSIONS]
+    off, name = min(found)
+    return name if off < _NEAR else ""
+
+
+def _off(old: Array, new: Array, factor: float, offset: float) -> float:
+    """How far the middle is off, in quartile distances, plus how far the spread is, in logs."""
+    spread = factor * (old[3] - old[1])
+    return float(abs(new[2] - factor * old[2] - offset) / spread + abs(math.log((new[3] - new[1]) / spread)))
 
 
 def _fits(old: Array, new: Array, *, small: bool) -> str:

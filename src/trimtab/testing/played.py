@@ -18,22 +18,26 @@ _WHAT: Final[Mapping[str, str]] = {"alert": "alert", "decision": "decision", "ve
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
     """One line of the timeline. day: since the traffic's start; what: "fault", "alert", "decision", "version", "trial",
-    "live", "server", "loop", "store" or "person"."""
+    "live", "server", "loop", "store" or "person". by: who is named
+    in the journal."""
 
     at: str
     day: float
     what: str
     text: str
+    by: str = "simulation"
 
 
 @dataclass(slots=True, kw_only=True)
 class Counts:
-    """How many. asked: rows; refused: of these, rows that broke the contract and got no answer; unanswered: rows asked
+    """How many. asked: rows; fallback: of the answered ones, those that were answered by a
+    fallback; refused: of these, rows that broke the contract and got no answer; unanswered: rows asked
     while no server was up; labels: new truths that were told, corrected: those told again otherwise."""
 
     requests: int = 0
     asked: int = 0
     answered: int = 0
+    fallback: int = 0
     refused: int = 0
     unanswered: int = 0
     recorded: int = 0
@@ -82,7 +86,7 @@ def happenings(told: Iterable[LogEntry], start: datetime) -> Iterator[Happening]
         area, _, verb = row.kind.partition(".")
         what = _WHAT.get(area)
         if what is not None and verb != "done":
-            yield Happening(at=row.at, day=days_since(start, row.at), what=what,
+            yield Happening(at=row.at, day=days_since(start, row.at), what=what, by=row.by,
                             text=row.what + (f": {row.why}" if row.why else ""))
 
 

@@ -33,6 +33,7 @@ from trimtab.project.looping import Loop
 from trimtab.project.project import Project
 from trimtab.registry import history
 from trimtab.serving.engine import Engine
+from trimtab.serving.fallbacks import Fallbacks
 from trimtab.serving.shadow import Job, Shadow
 from trimtab.serving.source import RolloutSource
 from trimtab.testing import rows as source
@@ -41,10 +42,12 @@ from trimtab.testing.scenario import Event, Scenario, load
 from trimtab.testing.unreliable import Killed, Unreliable
 from trimtab.traffic import closing
 from trimtab.traffic.log import TrafficLog
+from trimtab.traffic.segments import Record
 from trimtab.workspace import FOLDER, Workspace
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _MADE_BEFORE: Final = timedelta(days=1)        # how long before the traffic the first version is made
+_SEGMENT_BYTES: Final = 1 << 18                # small ones: what is closed is read faster
 _HALF: Final = b"\x00\x01\x00\x00half a rec"   # what a killed writer leaves at the end of a segment
 OnDay = Callable[[int], object]
 
@@ -89,6 +92,14 @@ class AtOnce(Shadow):
         """Done when it returns."""
         job()
         return True
+
+
+class _Sparse(TrafficLog):
+    """A flight recorder that begins no segment anew because a day is over: replayed years of few rows a day would lie
+    in thousands of files."""
+
+    def _open(self, day: str) -> None:
+        super()._open("9")
 
 
 class _Simulation:
@@ -250,7 +261,11 @@ class _Simulation:
     def _answers(self, rows: list[dict[str, Any]], truths: list[Any]) -> tuple[list[str], list[Any]]:
         """(ids of the answers, truths of those rows); rows that the contract refuses are left out and sent no more."""
         try:
-            return (self._engine.infer(self._model, rows).ids, truths) if rows else ([], [])
+            if not rows:
+                return [], []
+            made = self._engine.infer(self._model, rows)
+            self._counts.fallback += len(made.instead)
+            return made.ids, truths
         except ContractViolation as refused:
             told: Any = refused.details["violations"]
             bad = {one["row"] - 1 for one in told}
@@ -276,11 +291,19 @@ class _Simulation:
     def _start_server(self) -> None:
         """A new server: its own segments, nothing in memory."""
         self._writers += 1
-        self._recorder = TrafficLog(self._space.folder / "traffic", writer=f"w-{self._writers:04}", now=self._clock)
+        kind = _Sparse if self._plan.rows is not None and self._plan.rows.time else TrafficLog
+        self._recorder = kind(self._space.folder / "traffic", writer=f"w-{self._writers:04}", now=self._clock,
+                              segment_bytes=_SEGMENT_BYTES)
         live = RolloutSource(self._space.rollouts, self._space.stages, self._space.versions)
-        self._engine = Engine(live, now=self._clock, ids=self._ids, record=self._recorder.append, shadow=AtOnce)
+        fallbacks = Fallbacks(self._space.versions, self._space.datasets, self._space.traffic, self._clock)
+        self._engine = Engine(live, now=self._clock, ids=self._ids, record=self._record, shadow=AtOnce,
+                              fallback=fallbacks.of)
         self._engine.refresh()
         self._server_is_down = False
+
+    def _record(self, record: Record) -> None:
+        """Into the flight recorder, without how long it took: that is the machine's, and guardrails look at it."""
+        self._recorder.append(msgspec.structs.replace(record, latency_us=0))
 
     def _crash(self, up_again: datetime) -> None:
         """The server is gone in the middle of a write: half a record stands at the end of its segment."""

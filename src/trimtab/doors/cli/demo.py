@@ -1,8 +1,9 @@
-"""How does the main job look, played on real data?  Every line is a real command in a real folder.
+"""How does the whole story look?  Every line is a real command in a real folder.
 
-scikit-learn's diabetes data (442 patients, ten measurements, disease progression a year later) becomes data.csv; a
-version is made and served over HTTP, a worse one is refused, another is promoted and rolled back while requests are in
-flight.
+First on real data and in real time: scikit-learn's diabetes data (442 patients, ten measurements, disease progression a
+year later) becomes data.csv; a version is made and served over HTTP, a worse one is refused, another is promoted and
+rolled back while requests are in flight. Then eight days of a made-up pump station on a virtual clock, through the same
+rooms: drift, alert, retrain, shadow, canary, promotion, rollback; and the record that is left of them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import click
 from trimtab.doors.cli import screen
 from trimtab.doors.cli.options import Call
 from trimtab.errors import CheckFailed, Conflict, StoreUnreachable
+from trimtab.workspace import Workspace, locate
 
 _READY = "Serving on "
 _READY_S = 60
@@ -74,11 +76,31 @@ def _scenes() -> dict[str, object]:
         screen.line("Answered", f"{sum(counted.answers.values()):,} requests ({by_version}), {counted.failed} failed")
     _say("What happened, and is the record whole?")
     _run("log diabetes")
-    _run("status")
     _run("audit verify")
     if counted.failed:
         raise CheckFailed(f"{counted.failed} requests failed during the swap")
-    return {"answers": {f"v{version}": number for version, number in counted.answers.items()}, "failed": counted.failed}
+    decisions = _days_of_drift()
+    return {"answers": {f"v{version}": number for version, number in counted.answers.items()}, "failed": counted.failed,
+            "decisions": decisions}
+
+
+def _days_of_drift() -> int:
+    """Eight virtual days, and what they left; how many decisions."""
+    _say("Eight days in a few seconds: made-up data, virtual time, the real loop")
+    _run("simulate story --keep days")
+    with _inside(Path("days")):
+        _say("What the loop left behind")
+        with Workspace.open(locate()) as workspace:
+            promoted = next(one for one in workspace.decisions.list("pumps") if one.decision.action == "promote")
+            alert = workspace.alerts.list("pumps", states=None)[-1]
+            many = len(workspace.decisions.list("pumps"))
+        _run(f"explain {alert.id}")
+        _say("Would it decide the same again, from the evidence that was stored with the decision?")
+        _run(f"decide --replay {promoted.id}")
+        _say("How do the two versions differ, and is that record whole, too?")
+        _run("diff pumps@v1 pumps@v2")
+        _run("audit verify")
+    return many
 
 
 def _run(arguments: str) -> None:

@@ -56,18 +56,23 @@ def _list(known: list[Scenario]) -> None:
 
 
 def _render(plan: Scenario, played: Played, keep: Path | None) -> None:
-    made_up = "the data are made up" if played.synthetic else f"the rows are those of {plan.project}"
+    made_up = "the data are made up" if played.synthetic else \
+        f"the rows are those of {(plan.root / plan.project).resolve().name}/"
+    injected = "faults are injected" if plan.event else "nothing is injected"
     screen.line("Simulated", f"{played.scenario}: {played.days:g} days from {played.begins[:10]} of virtual time, seed "
-                f"{played.seed}; {made_up}, faults are injected")
+                f"{played.seed}; {made_up}, {injected}")
     if plan.says:
         screen.line("", plan.says)
-    shown = played.timeline if len(played.timeline) <= _SHOWN else played.timeline[:_SHOWN]
+    told = [one for one in played.timeline if " decided: hold" not in one.text]
+    shown = told[:_SHOWN]
     for one in shown:
         screen.line(f"day {one.day:.2f}" if one.day >= 0 else "before", _words(one), style=_STYLE.get(one.what, ""))
     if len(shown) < len(played.timeline):
-        screen.line("…", f"{screen.count(len(played.timeline) - len(shown), 'line')} more: --json has them all")
+        screen.line("", f"{screen.count(len(played.timeline) - len(shown), 'more line')}, most of them of what only "
+                    "waited: --json has them all")
     counts = played.counts
-    screen.line("Traffic", f"{counts.asked:,} rows asked, {counts.answered:,} answered, {counts.refused:,} refused by "
+    screen.line("Traffic", f"{counts.asked:,} rows asked, {counts.answered:,} answered "
+                f"({counts.fallback:,} by a fallback), {counts.refused:,} refused by "
                 f"the contract, {counts.unanswered:,} while no server was up; {counts.recorded:,} recorded")
     screen.line("Labels", f"{counts.labels:,} told, {counts.corrected:,} corrected")
     live = "nothing is live" if played.live is None else f"{played.model} v{played.live}"
@@ -83,4 +88,6 @@ def _render(plan: Scenario, played: Played, keep: Path | None) -> None:
 
 
 def _words(one: Happening) -> str:
-    return f"{one.what}: {one.text}"
+    """The line; why a trial or a version changed is told by the decision before it, unless a person did it."""
+    short = one.by == "loop" and one.what in ("trial", "live")
+    return f"{one.what}: {one.text.partition(': ')[0] if short else one.text}"

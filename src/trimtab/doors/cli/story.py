@@ -46,7 +46,7 @@ def run(call: Call, source: Path | None, split_by: str, test: float, seed: int, 
               help="Play it in DIR (new or empty) and leave it there (default: a folder that goes away).")
 @command
 def demo(call: Call, keep: Path | None) -> None:
-    """Play the main job on real data: from a table to a served model, a bad row, a second version, a rollback."""
+    """Play the whole story: from a table to a served model and a rollback, then drift, retrain, canary, promotion."""
     from trimtab.doors.cli.demo import play
 
     play(call, keep)

@@ -29,6 +29,7 @@ OUTERMOST = frozenset({
     "src/trimtab/pipeline/custom.py: call",
     "src/trimtab/pipeline/fitting.py: answers",
     "src/trimtab/pipeline/fitting.py: fitted",
+    "src/trimtab/project/tending.py: _turn",
     "src/trimtab/registry/bundle.py: _transformed",
     "src/trimtab/registry/version_code.py: function",
     "src/trimtab/serving/answering.py: _guarded",

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from trimtab.monitor.monitor import Monitor
     from trimtab.registry.aliases import Aliases
     from trimtab.registry.versions import Versions
+    from trimtab.serving.answering import Recorder
+    from trimtab.serving.engine import Engine, Log
     from trimtab.serving.rollout import Rollouts
     from trimtab.serving.stages import Stages
     from trimtab.tracking.runs import Runs
@@ -228,6 +230,15 @@ class Workspace:
         from trimtab.traffic.query import Traffic
 
         return Traffic(self.folder / "traffic")
+
+    def engine(self, *, record: Recorder | None = None, log: Log | None = None) -> Engine:
+        """An engine over its rollouts, not started. record: told each answer before it goes out."""
+        from trimtab.serving.engine import Engine
+        from trimtab.serving.fallbacks import Fallbacks
+        from trimtab.serving.source import RolloutSource
+
+        return Engine(RolloutSource(self.rollouts, self.stages, self.versions), now=self.clock, ids=self.ids, log=log,
+                      record=record, fallback=Fallbacks(self.versions, self.datasets, self.traffic, self.clock).of)
 
     def close(self) -> None:
         """Give the database's connections back."""

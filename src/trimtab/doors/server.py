@@ -35,8 +35,6 @@ from trimtab.doors.tending import Tender
 from trimtab.errors import Conflict, Forbidden, Malformed, NotFound, TrimtabError, UsageError
 from trimtab.serving.answering import Recorder
 from trimtab.serving.engine import Engine
-from trimtab.serving.fallbacks import Fallbacks
-from trimtab.serving.source import RolloutSource
 from trimtab.traffic.log import Durability, TrafficLog
 
 if TYPE_CHECKING:
@@ -61,9 +59,7 @@ def build_app(workspace: Workspace, engine: Engine) -> guard.Guard:
 
 def make_engine(workspace: Workspace, record: Recorder | None = None) -> Engine:
     """An engine over the workspace's rollouts, not started. record: told each answer before it goes out."""
-    source = RolloutSource(workspace.rollouts, workspace.stages, workspace.versions)
-    fallbacks = Fallbacks(workspace.versions, workspace.datasets, workspace.traffic, workspace.clock)
-    return Engine(source, now=workspace.clock, ids=workspace.ids, log=guard.log, record=record, fallback=fallbacks.of)
+    return workspace.engine(record=record, log=guard.log)
 
 
 def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durability: Durability = "fast",

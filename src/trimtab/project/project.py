@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from trimtab.monitor.batch import BatchReport
     from trimtab.pipeline.budget import OnProgress
     from trimtab.pipeline.cache import Why
+    from trimtab.project.endpoint import Endpoint
     from trimtab.project.handles import ModelVersion
     from trimtab.project.judging import Judged
     from trimtab.project.steering import Steered
@@ -164,6 +165,12 @@ class Project(Folder):
         from trimtab.project import labelling
 
         return labelling.label(self.workspace, self.name, source, key=key, truth=truth)
+
+    def endpoint(self, name: str = "production") -> Endpoint:
+        """An endpoint of the project's model, to be asked from Python. Raises NotFound (no version yet)."""
+        from trimtab.project.endpoint import Endpoint
+
+        return Endpoint(self.workspace, self.name, name)
 
     def policy(self, *, why: str = "", dry_run: bool = False, **settings: Any) -> Steered:
         """What the loop may do for the model; with settings (`on_drift="retrain"`, `cooldown="6h"`) it is changed.

@@ -32,15 +32,18 @@ class Traffic:
         self._folder = folder
 
     def frame(self, *, model: str | None = None, version: int | None = None, since: datetime | None = None,
-              until: datetime | None = None, limit: int | None = None, shadows: bool = False) -> pl.DataFrame:
+              until: datetime | None = None, limit: int | None = None, shadows: bool = False,
+              columns: Sequence[str] = ()) -> pl.DataFrame:
         """A row a prediction, oldest first; `since` and `until` are inclusive, `limit` keeps the newest.
 
         shadows: also rows that were computed along, under the ids of the answers, failed ones (verdict) among them.
+        columns: only these, of which a large log reads faster; none: all.
         Columns: id, at, model, endpoint, version, stage, verdict, batch, position, latency_us, key (text or integers);
         features, output, probabilities, redacted as JSON text, since models differ in theirs; subject; why.
         """
         found = self._lazy(model, version, since, until, shadows)
-        return (found.top_k(limit, by="id") if limit else found).sort("id", "version").collect()
+        found = (found.top_k(limit, by="id") if limit else found).sort("id", "version")
+        return (found.select(columns) if columns else found).collect()
 
     def count(self, *, model: str | None = None, version: int | None = None, since: datetime | None = None,
               until: datetime | None = None) -> int:
@@ -51,7 +54,7 @@ class Traffic:
 
     def pairs(self, model: str, endpoint: str, champion: int, challenger: int, since: datetime,
               until: datetime | None = None) -> pl.DataFrame:
-        """The rows that both versions computed, whoever answered, oldest first.
+        """The rows that both versions computed, whoever answered, oldest first; none that a fallback answered.
 
         Columns: id, at, batch, key, features (JSON text); output and probabilities (JSON text) of both, with
         _champion and _challenger after their names.
@@ -59,7 +62,7 @@ class Traffic:
         import polars as pl
 
         found = self._lazy(model, None, since, until, shadows=True).filter(
-            pl.col("endpoint") == endpoint, pl.col("verdict") != segments.FAILED)
+            pl.col("endpoint") == endpoint, pl.col("verdict") == segments.KEPT)
         told = ("output", "probabilities")
         one, other = (found.filter(pl.col("version") == number) for number in (champion, challenger))
         return one.select("id", "at", "batch", "key", "features", *(pl.col(name).alias(f"{name}_champion")

@@ -238,7 +238,15 @@ class Workspace:
         from trimtab.serving.source import RolloutSource
 
         return Engine(RolloutSource(self.rollouts, self.stages, self.versions), now=self.clock, ids=self.ids, log=log,
-                      record=record, fallback=Fallbacks(self.versions, self.datasets, self.traffic, self.clock).of)
+                      record=record, secret=lambda: self.redaction, fallback=Fallbacks(
+                          self.versions, self.datasets, self.traffic, self.clock, lambda: self.redaction).of)
+
+    @cached_property
+    def redaction(self) -> bytes:
+        """The secret that hashes values which a contract does not let be recorded as they are; made on first use."""
+        from trimtab.traffic.redaction import SECRET
+
+        return self.keyring.secret(SECRET)
 
     def close(self) -> None:
         """Give the database's connections back."""

@@ -20,6 +20,7 @@ from trimtab.errors import Busy, CheckFailed, NotFound
 from trimtab.loop.model import Decision, Stored
 from trimtab.project import learning
 from trimtab.project.folder import Folder
+from trimtab.project.project import Project
 from trimtab.project.spawning import Spawned
 from trimtab.registry.checkout import checkout
 from trimtab.workspace import Workspace
@@ -94,6 +95,32 @@ def test_without_a_label_nothing_is_trained(opened: Open) -> None:
     shop.ask(30, label=False)
     with pytest.raises(CheckFailed, match="no labelled row at 'production' of shop is new to v1"):
         learning.retrain(shop.workspace, order(shop))
+
+
+def test_rows_whose_features_were_redacted_are_set_aside_and_said(opened: Open) -> None:
+    """Of a column that is no longer recorded the older rows still have the value; without any nothing is trained."""
+    shop = opened("linear")
+    project = Project.open(shop.workspace.folder.parent, shop.workspace)
+    project.edit_contract("b", log="drop")
+    project.train()
+    version = project.evaluate(note="redacts").version
+    assert version is not None
+    shop.ask(250)
+    version.deploy()
+    shop.engine.refresh()
+    shop.ask(30)
+    made = learning.retrain(shop.workspace, order(shop, champion=2))
+    assert (made["rows"]["traffic"], made["rows"]["aside"]) == (250, 30)
+    facts: Any = shop.workspace.versions.get(MODEL, made["version"]).facts["retrained"]
+    assert facts["first_aside"] == "30 have columns that recorded traffic redacts (log, in contract.toml)"
+    shop.wait(minutes=1)
+    version = shop.workspace.versions.get(MODEL, made["version"])
+    shop.workspace.rollouts.promote(MODEL, version.number, by="ann")
+    shop.engine.refresh()
+    shop.ask(40)
+    with pytest.raises(CheckFailed, match="none of 40 labelled rows can be learned from: 40 have columns"):
+        learning.gather(Folder.open(project.root, shop.workspace), version, "production",
+                        until=clock.to_text(shop.clock.now()))
 
 
 def test_a_child_that_is_told_to_stop_or_is_killed_leaves_the_work_to_be_done_again(

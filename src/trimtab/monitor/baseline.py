@@ -66,7 +66,8 @@ class Baseline:
 
 def baseline_of(versions: Versions, datasets: Datasets, version: Version) -> Baseline:
     """The baseline of a version. Raises NotFound, BlobMissing, DigestMismatch where its data's profile is not there."""
-    contract = contract_toml.parse(versions.read(version, "contract.toml").decode())
+    stated = contract_toml.parse(versions.read(version, "contract.toml").decode())
+    contract = stated.watched
     named = versions.ingredient(version, "data").get("dataset")
     if named is None:
         raise NotFound(f"{version.name} was registered without its data, so what is normal for it is not known: it is "
@@ -79,7 +80,8 @@ def baseline_of(versions: Versions, datasets: Datasets, version: Version) -> Bas
                                   if column.name in profile}
     task = str(version.facts.get("task", "regression"))
     evaluation: Any = versions.evaluation(version) or {}
-    notes: list[str] = []
+    notes = [f"{column.name} is not watched: redacted (log = \"{column.log}\")" for column in stated.features
+             if column.name in stated.redacted]
     risk: Risk | None = None
     try:
         scored = stored(versions, version)

@@ -110,7 +110,7 @@ class Project(Folder):
                       low: str | None = None, high: str | None = None, **changes: Any) -> Column:
         """Change what the contract says of a column and write it; returns the column. Raises UsageError.
 
-        low, high: new bounds as text ("none" lifts one); changes: missing, unseen, unit, note, role.
+        low, high: new bounds as text ("none" lifts one); changes: missing, unseen, unit, note, role, log.
         """
         from trimtab.data.edit import edit_text
 

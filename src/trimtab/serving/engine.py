@@ -10,6 +10,7 @@ the first of a version by number.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -31,6 +32,7 @@ from trimtab.serving.rollout import PRODUCTION
 from trimtab.serving.shadow import Shadow
 from trimtab.serving.source import Place, Source
 from trimtab.serving.warming import warm
+from trimtab.traffic.redaction import Secret
 
 _RETRY_S = 5.0                                # between attempts to load a version that failed
 _RECHECK_S = 1.0                              # how soon a deleted version by number stops answering
@@ -68,16 +70,19 @@ class Engine:
 
     poll_s: how often the source is asked for its revision; keep: how many versions by number stay loaded; record: told
     each answer before it is returned, and what it raises is raised instead of the answer. fallback: of a live version
-    at a place, or None. shadow: makes what computes along with a trial.
+    at a place, or None. secret: hashes what may not be recorded; without one hashes can't be compared. shadow: makes
+    what computes along with a trial.
     """
 
     def __init__(self, source: Source, *, now: Clock, ids: Ids, poll_s: float = 0.05, keep: int = 4,
                  log: Log | None = None, record: Recorder | None = None, shadow: type[Shadow] = Shadow,
-                 fallback: Callable[[Place, Bundle], Fallback | None] = lambda place, bundle: None) -> None:
+                 fallback: Callable[[Place, Bundle], Fallback | None] = lambda place, bundle: None,
+                 secret: Secret | None = None) -> None:
         self._source, self._clock, self._poll_s, self._keep, self._shadow = source, now, poll_s, keep, shadow
         self._log: Log = log or (lambda event, fields: None)
         self._fallback = fallback
-        self._answering = Answering(now=now, ids=ids, record=record)
+        self._answering = Answering(now=now, ids=ids, record=record,
+                                    secret=secret or functools.cache(lambda: os.urandom(32)))
         self._live: Mapping[Place, Lineup] = MappingProxyType({})
         self._failures: Mapping[tuple[Place, int], Failure] = MappingProxyType({})
         self._due: set[tuple[Place, int]] = set()

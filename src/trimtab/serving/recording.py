@@ -14,7 +14,6 @@ from trimtab.serving.fallback import Instead
 from trimtab.serving.source import Place
 from trimtab.traffic.segments import FAILED, FALLBACK, KEPT, Record, Row, Stage, Value
 
-_MOST: Final = 10 ** 308
 _CHARS: Final = 200
 Rows = Sequence[Mapping[str, object]]
 
@@ -71,8 +70,4 @@ def recorded_instead(bundle: Bundle, place: Place, ids: Sequence[str], rows: Row
 
 
 def _plain(value: object) -> Value:
-    if value is None or isinstance(value, bool | float):
-        return value
-    if isinstance(value, int):
-        return value if abs(value) < 2 ** 63 else float(min(max(value, -_MOST), _MOST))
-    return str(value)[:_CHARS]
+    return value if value is None or isinstance(value, bool | int | float) else str(value)[:_CHARS]

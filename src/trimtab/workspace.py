@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from trimtab.serving.answering import Recorder
     from trimtab.serving.engine import Engine, Log
     from trimtab.serving.rollout import Rollouts
+    from trimtab.serving.shadow import Shadow
     from trimtab.serving.stages import Stages
     from trimtab.tracking.runs import Runs
     from trimtab.traffic.labels import Labels
@@ -231,14 +232,17 @@ class Workspace:
 
         return Traffic(self.folder / "traffic")
 
-    def engine(self, *, record: Recorder | None = None, log: Log | None = None) -> Engine:
-        """An engine over its rollouts, not started. record: told each answer before it goes out."""
+    def engine(self, *, record: Recorder | None = None, log: Log | None = None,
+               shadow: type[Shadow] | None = None) -> Engine:
+        """An engine over its rollouts, not started. record: told each answer before it goes out; shadow: makes what
+        computes along with a trial."""
         from trimtab.serving.engine import Engine
         from trimtab.serving.fallbacks import Fallbacks
+        from trimtab.serving.shadow import Shadow
         from trimtab.serving.source import RolloutSource
 
         return Engine(RolloutSource(self.rollouts, self.stages, self.versions), now=self.clock, ids=self.ids, log=log,
-                      record=record, secret=lambda: self.redaction, fallback=Fallbacks(
+                      shadow=shadow or Shadow, record=record, secret=lambda: self.redaction, fallback=Fallbacks(
                           self.versions, self.datasets, self.traffic, self.clock, lambda: self.redaction).of)
 
     @cached_property

@@ -32,10 +32,7 @@ from trimtab.project.initialise import initialise
 from trimtab.project.looping import Loop
 from trimtab.project.project import Project
 from trimtab.registry import history
-from trimtab.serving.engine import Engine
-from trimtab.serving.fallbacks import Fallbacks
 from trimtab.serving.shadow import Job, Shadow
-from trimtab.serving.source import RolloutSource
 from trimtab.testing import rows as source
 from trimtab.testing.played import Counts, Happening, Played, days_since, happenings
 from trimtab.testing.scenario import Event, Scenario, load
@@ -294,10 +291,7 @@ class _Simulation:
         kind = _Sparse if self._plan.rows is not None and self._plan.rows.time else TrafficLog
         self._recorder = kind(self._space.folder / "traffic", writer=f"w-{self._writers:04}", now=self._clock,
                               segment_bytes=_SEGMENT_BYTES)
-        live = RolloutSource(self._space.rollouts, self._space.stages, self._space.versions)
-        fallbacks = Fallbacks(self._space.versions, self._space.datasets, self._space.traffic, self._clock)
-        self._engine = Engine(live, now=self._clock, ids=self._ids, record=self._record, shadow=AtOnce,
-                              fallback=fallbacks.of)
+        self._engine = self._space.engine(record=self._record, shadow=AtOnce)
         self._engine.refresh()
         self._server_is_down = False
 

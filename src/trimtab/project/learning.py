@@ -129,7 +129,7 @@ def gather(project: Folder, champion: Version, endpoint: str, *, until: str, beg
     before = _split_before(project, data, base)
     split = _extended(project, before, base, new, whole.frame)
     return Lesson(dataset=recorded.digest, split=split, before=base.height, traffic=new.height,
-                  lately=max(0, lately(rows, began) - len(table.quarantined)) if began else 0,
+                  lately=max(0, lately(rows, began) - len(table.quarantined) - redacted) if began else 0,
                   aside=len(table.quarantined) + redacted,
                   first=str(table.quarantined[0]) if table.quarantined else hidden if redacted else "",
                   fair=not np.isin(split.test, before.train).any())

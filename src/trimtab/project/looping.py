@@ -109,5 +109,5 @@ class Loop:
 
     def _labels(self, model: str, endpoint: str, champion: int, began: str, until: str) -> int:
         version = self._workspace.versions.get(model, champion)
-        rows = taught.lessons(self._workspace, version, endpoint, until=until, columns=taught.NAMES)
-        return taught.lately(rows, began)
+        found = taught.lessons(self._workspace, version, endpoint, until=until, columns=taught.NAMES)
+        return taught.lately(found, began)

@@ -33,8 +33,10 @@ demo: $(CORE) ## set up .venv and play the main job on real data, in a folder th
 test: lint postgres ## lint, then every test of the fast lane, on SQLite and on PostgreSQL (installed if we may)
 	@$(PYTEST) -m "not slow and not full"
 
-test-full: $(DEV) postgres ## the tests that `make test` leaves out: those marked slow or full
-	@$(PYTEST) -m "slow or full" || { code=$$?; [ $$code -eq 5 ] || exit $$code; }
+test-full: $(DEV) postgres ## what `make test` leaves out: slow tests, and tests/full, each in an environment of its own
+	@$(PYTEST) -m slow
+	@for home in tests/full/*/; do name=$$(basename $$home); python=$$($(BIN)/python tools/environment.py $$name) && \
+		PYTHONPATH=$(CURDIR)/src $$python -m pytest -q --confcutdir=$$home $$home || exit 1; done
 
 postgres:
 	@tools/postgres.sh || test "$$TRIMTAB_REQUIRE_POSTGRES" != 1

@@ -26,10 +26,14 @@ OUTERMOST = frozenset({
     "src/trimtab/doors/cli/main.py: main",
     "src/trimtab/doors/guard.py: __call__",
     "src/trimtab/doors/inference/grpc_door.py: call",
+    "src/trimtab/doors/inference/lane.py: take",
+    "src/trimtab/flavors/onnx.py: _session",
+    "src/trimtab/flavors/onnx.py: converted",
     "src/trimtab/pipeline/custom.py: _import",
     "src/trimtab/pipeline/custom.py: call",
     "src/trimtab/pipeline/fitting.py: answers",
     "src/trimtab/pipeline/fitting.py: fitted",
+    "src/trimtab/project/tending.py: _turn",
     "src/trimtab/registry/bundle.py: _transformed",
     "src/trimtab/registry/version_code.py: function",
     "src/trimtab/serving/answering.py: _guarded",
@@ -42,8 +46,8 @@ OUTERMOST = frozenset({
 
 # What a quick command may load besides the standard library. A new entry costs every start: measure it first.
 HELP_MAY_LOAD = {"trimtab", "click"}
-STATUS_MAY_LOAD = HELP_MAY_LOAD | {"sqlalchemy", "greenlet", "typing_extensions", "msgspec", "rich", "cryptography",
-                                   "_cffi_backend", "cffi", "psycopg", "markdown_it", "mdurl", "pygments"}
+STATUS_MAY_LOAD = HELP_MAY_LOAD | {"sqlalchemy", "greenlet", "typing_extensions", "msgspec", "cryptography",
+                                   "_cffi_backend", "cffi", "psycopg"}
 
 
 def tracked() -> list[Path]:

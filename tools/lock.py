@@ -1,7 +1,9 @@
 """Which exact releases does trimtab run and get tested with?
 
-Writes two files with hashes: `requirements.lock` (what `pip install trimtab` needs, and the build backend) and
-`requirements-dev.lock` (the same, plus the group `dev`). They name releases and nothing else: no index, no path.
+Writes files with hashes: `requirements.lock` (what `pip install trimtab` needs, and the build backend), for each group
+of dependencies the same plus that group (`requirements-dev.lock`, `requirements-flavours.lock`), and one for each
+`tools/environments/*.in`, the environments of foreign clients (see `environment.py`). They name releases and nothing
+else: no index, no path.
 Run by `make lock`; needs pip-tools, which it takes from the environment that runs it.
 """
 
@@ -20,12 +22,14 @@ OPTIONS = ["--quiet", "--generate-hashes", "--no-header", "--no-annotate", "--no
 
 
 def main() -> None:
-    """Compile both locks; an existing lock's releases are kept where they still fit, unless `--upgrade` is given."""
+    """Compile all locks; an existing lock's releases are kept where they still fit, unless `--upgrade` is given."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     core = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
     compile_lock(core, ROOT / "requirements.lock")
-    compile_lock([*core, *project["dependency-groups"]["dev"]], ROOT / "requirements-dev.lock",
-                 like=ROOT / "requirements.lock")
+    for name, group in project["dependency-groups"].items():
+        compile_lock([*core, *group], ROOT / f"requirements-{name}.lock", like=ROOT / "requirements.lock")
+    for wanted in sorted((ROOT / "tools" / "environments").glob("*.in")):
+        compile_lock(wanted.read_text().split(), wanted.with_suffix(".lock"))
 
 
 def compile_lock(wanted: list[str], lock: Path, like: Path | None = None) -> None:

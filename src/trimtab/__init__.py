@@ -8,17 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Project", "Workspace", "drift", "open", "register"]
+__all__ = ["Project", "Workspace", "drift", "endpoint", "open", "register"]
 
 if TYPE_CHECKING:
     from trimtab.monitor.two_tables import drift as drift
     from trimtab.project.bring import register as register
+    from trimtab.project.endpoint import open_endpoint as endpoint
     from trimtab.project.project import Project as Project
     from trimtab.project.project import open_project as open
     from trimtab.workspace import Workspace as Workspace
 
 _NAMES = {
     "drift": ("trimtab.monitor.two_tables", "drift"),
+    "endpoint": ("trimtab.project.endpoint", "open_endpoint"),
     "open": ("trimtab.project.project", "open_project"),
     "register": ("trimtab.project.bring", "register"),
     "Project": ("trimtab.project.project", "Project"),

@@ -10,6 +10,9 @@ from typing import Protocol
 
 from trimtab.errors import UsageError
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_second = 0, -1, ""                            # the one that `to_text` wrote last: most moments are in it
+
 
 class Clock(Protocol):
     """Tells the time. Promises: aware, UTC, never naive."""
@@ -52,7 +55,12 @@ def to_text(moment: datetime) -> str:
     """
     if moment.tzinfo is None:
         raise ValueError("a time without a zone can't be stored; use an aware datetime")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    global _second
+    since, (days, seconds, text) = moment - _EPOCH, _second
+    if since.seconds != seconds or since.days != days:
+        text = moment.astimezone(UTC).isoformat(timespec="seconds")[:-6]
+        _second = since.days, since.seconds, text            # one reference: threads see a second with its own text
+    return f"{text}.{since.microseconds:06d}Z"
 
 
 def from_text(text: str) -> datetime:

@@ -178,6 +178,7 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """`[traffic]`: how predictions are recorded."""
 
     durability: Literal["fast", "strict"] = "fast"
+    keep: str = ""                             # how long, e.g. "400d"; "" for ever
 
 
 class Gates(msgspec.Struct, frozen=True, kw_only=True):
@@ -407,6 +408,7 @@ def _check(config: ProjectConfig, name: str) -> None:
         if wrong:
             raise ConfigInvalid(f"{name}: {sentence}")
     _check_monitor(config.monitor, name)
+    _check_traffic(config.traffic, name)
     for sentence in (*canary_problems(config.deploy.production.canary), *notify_problems(config.notify),
                      *endpoint_problems(config.endpoint)):
         raise ConfigInvalid(f"{name}: {sentence}")
@@ -434,6 +436,11 @@ def _check_monitor(monitor: Monitor, name: str) -> None:
         if not is_duration(text):
             raise ConfigInvalid(f"{name}: monitor.{key} = {text!r} is not a duration; write it as \"1d\", \"6h\" or "
                                 "\"30min\"")
+
+
+def _check_traffic(traffic: Traffic, name: str) -> None:
+    if traffic.keep and not is_duration(traffic.keep):
+        raise ConfigInvalid(f"{name}: traffic.keep = {traffic.keep!r} is not a duration; write it as \"400d\"")
 
 
 def _memory(text: str) -> tuple[float, str]:

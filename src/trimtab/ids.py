@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 
 RandomBytes = Callable[[int], bytes]
 
@@ -20,6 +21,7 @@ class Ids:
 
     def __init__(self, random_bytes: RandomBytes = os.urandom) -> None:
         self._random_bytes = random_bytes
+        self._moment = -1, ""
 
     def run(self) -> str:
         """A run's id: 32 hex digits."""
@@ -27,7 +29,10 @@ class Ids:
 
     def prediction(self, now: datetime) -> str:
         """A prediction's id: `p-` and 26 Crockford base-32 digits, 48 bits of milliseconds first (ULID order)."""
-        return "p-" + _base32(int(now.timestamp() * 1000) << 80 | int.from_bytes(self._random_bytes(10)), 26)
+        moment, text = int(now.timestamp() * 1000), self._moment
+        if moment != text[0]:
+            self._moment = text = moment, "p-" + _base32(moment, 10)
+        return text[1] + _base32(int.from_bytes(self._random_bytes(10)), 16)
 
     def short(self, letter: str) -> str:
         """A short id for a thing people name by hand (`q-…`, `a-…`, `d-…`): 40 random bits."""
@@ -69,8 +74,5 @@ def prediction_moment(name: str) -> datetime | None:
 
 
 def _base32(number: int, width: int) -> str:
-    digits = []
-    for _ in range(width):
-        number, last = divmod(number, 32)
-        digits.append(_CROCKFORD[last])
-    return "".join(reversed(digits))
+    """`width`, an even number, of digits."""
+    return "".join([_PAIRS[number >> place & 1023] for place in range(5 * width - 10, -1, -10)])

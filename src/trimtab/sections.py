@@ -84,6 +84,8 @@ def canary_problems(canary: Canary) -> Iterator[str]:
         yield f"{where}.loss_clip = {canary.loss_clip:g} must be above 0: the largest loss that counts"
     if min(canary.rows, canary.probation) < 0 or min(canary.labels, canary.days) <= 0:
         yield f"{where}: rows and probation are 0 or more, labels and days more than 0"
+
+
 class Fallback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[endpoint.NAME] fallback`: what is answered in place of a row's own answer. use: the last good answer of the
     row's key (then `value`, where there is one), `value`, or none at all. on: when: the row breaks the contract, one of

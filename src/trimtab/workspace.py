@@ -42,11 +42,14 @@ if TYPE_CHECKING:
     from trimtab.monitor.monitor import Monitor
     from trimtab.registry.aliases import Aliases
     from trimtab.registry.versions import Versions
+    from trimtab.serving.answering import Recorder
+    from trimtab.serving.engine import Engine, Log
     from trimtab.serving.rollout import Rollouts
     from trimtab.serving.stages import Stages
     from trimtab.tracking.runs import Runs
     from trimtab.traffic.labels import Labels
     from trimtab.traffic.query import Traffic
+    from trimtab.traffic.tables import Tables
 
 FOLDER = ".trimtab"
 SETTINGS = "workspace.toml"
@@ -208,13 +211,15 @@ class Workspace:
             settings=lambda model, number: settings_of(self.versions, self.versions.get(model, number)))
 
     def asked(self, model: str, *, since: datetime | None = None, until: datetime | None = None,
-              version: int | None = None) -> pl.DataFrame:
+              version: int | None = None, told_after: str | None = None) -> pl.DataFrame:
         """The traffic of a model as monitoring reads it: with the labels that are known by now; of a version all that
-        it computed, also where another one answered."""
+        it computed, also where another one answered. told_after: only rows that a label came for after that moment."""
         from trimtab.traffic.query import with_labels
         from trimtab.traffic.segments import FAILED
 
-        found = self.traffic.frame(model=model, since=since, until=until, version=version, shadows=version is not None)
+        found = self.traffic.frame(
+            model=model, since=since, until=until, version=version, shadows=version is not None,
+            among=None if told_after is None else self.labels.told_after(model, told_after))
         return with_labels(found.filter(found["verdict"] != FAILED), self.labels, model)
 
     @cached_property
@@ -230,6 +235,30 @@ class Workspace:
         from trimtab.traffic.query import Traffic
 
         return Traffic(self.folder / "traffic")
+
+    def engine(self, *, record: Recorder | None = None, log: Log | None = None) -> Engine:
+        """An engine over its rollouts, not started. record: told each answer before it goes out."""
+        from trimtab.serving.engine import Engine
+        from trimtab.serving.fallbacks import Fallbacks
+        from trimtab.serving.source import RolloutSource
+
+        return Engine(RolloutSource(self.rollouts, self.stages, self.versions), now=self.clock, ids=self.ids, log=log,
+                      record=record, secret=lambda: self.redaction, fallback=Fallbacks(
+                          self.versions, self.datasets, self.traffic, self.clock, lambda: self.redaction).of)
+
+    @cached_property
+    def redaction(self) -> bytes:
+        """The secret that hashes values which a contract does not let be recorded as they are; made on first use."""
+        from trimtab.traffic.redaction import SECRET
+
+        return self.keyring.secret(SECRET)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The closed tables of traffic, and their digests."""
+        from trimtab.traffic.tables import Tables
+
+        return Tables(self.folder / "traffic", self.db, self.journal)
 
     def close(self) -> None:
         """Give the database's connections back."""

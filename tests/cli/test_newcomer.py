@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sqlite3
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 from tests.cli.conftest import write_linear
 
 from trimtab.doors.cli import screen
+from trimtab.doors.cli.progress import bars
+from trimtab.pipeline.budget import Progress
 
 
 def test_findings_are_wrapped_and_a_time_column_is_named(trimtab: Any) -> None:
@@ -169,3 +172,35 @@ def test_a_backup_to_no_folder_is_a_wrong_argument(trimtab: Any) -> None:
     write_linear(Path("data.csv"), rows=60)
     trimtab("init", "data.csv")
     assert "there is no folder nowhere to write kept.tar into" in trimtab("backup", "nowhere/kept.tar", code=2).err
+
+
+def test_status_and_predict_stay_within_100_columns(trimtab: Any) -> None:
+    write_linear(Path("data.csv"), rows=60)
+    name = "a_model_whose_name_is_as_long_as_names_may_be_" + "x" * 14
+    trimtab("run", "data.csv", "--name", name)
+    table = Path("data.csv").read_text(encoding="utf-8").splitlines()
+    Path("wrong.csv").write_text("\n".join([table[0], "9999999.25,0.5,1", "oops,0.5,1"]), encoding="utf-8")
+    for out in (trimtab("status").out, trimtab("predict", f"{name}@v1", "wrong.csv", code=1).out):
+        assert max(screen.cells(line) for line in out.splitlines()) <= 100
+
+
+def test_progress_is_one_line_that_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the time that is left, for those who watch; nothing is written for a pipe or with --json."""
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    with bars(quiet=False) as tell:
+        tell(Progress(candidate="ridge", done=1, total=4, eta_s=75.0, stage="search"))
+        tell(Progress(candidate="x" * 200, done=4, total=4))
+    lines = shown.getvalue().split("\r\x1b[K")
+    assert lines[1] == f" ridge          {'█' * 6}{'░' * 18}  1/4 searching   about 1.2 min left"
+    assert len(lines[2]) == 99
+    assert lines[3] == ""
+    with bars(quiet=True) as tell:
+        assert tell is None
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with bars(quiet=False) as tell:
+        assert tell is None

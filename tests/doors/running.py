@@ -28,13 +28,17 @@ from trimtab.workspace import Workspace
 folder, uid, gid, calls = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:] == ["grpc"]
 if uid:
     import uvicorn
+    import importlib, pkgutil, trimtab
+    for module in pkgutil.walk_packages(trimtab.__path__, "trimtab."):
+        if module.name.split(".")[1] in ("data", "doors", "loop", "monitor", "project", "traffic"):
+            importlib.import_module(module.name)
     with Workspace.open(folder, actor="ada") as workspace:
         engine = server.make_engine(workspace)
         engine.start()
         config = uvicorn.Config(server.build_app(Desk(workspace, engine)), log_config=None, ws="none")
         config.load()
         config.get_loop_factory()
-        engine.infer("risk", [{"rate": 0.0}])
+        engine.infer("risk", [{"rate": 0.0, "volume": 0.0}])
         if calls:
             from trimtab.doors.inference.grpc_door import GrpcDoor
             door = GrpcDoor(Desk(workspace, engine))
@@ -42,6 +46,7 @@ if uid:
             door.stop(0)
         workspace.rollouts.promote("risk", 2, by="ada", dry_run=True)
         workspace.keyring.sign(b"")
+        trimtab.project.steering.decide(workspace, "risk", endpoint="production", dry_run=True)
         engine.stop()
     for path in [folder, *folder.rglob("*")]:
         os.chown(path, uid, gid)
@@ -50,7 +55,7 @@ if uid:
     os.setuid(uid)
     assert os.getuid() == uid and not os.access("/root", os.R_OK)
 with Workspace.open(Path(sys.argv[1]), actor="ada") as workspace:
-    server.serve(workspace, "127.0.0.1", 0, grpc_port=0 if calls else None,
+    server.serve(workspace, "127.0.0.1", 0, default="risk", grpc_port=0 if calls else None,
                  on_ready=lambda url: print("Serving on " + url, file=sys.stderr, flush=True))
 """
 
@@ -73,6 +78,8 @@ class Running:
                 self.url, _, self.grpc = line.removeprefix("Serving on ").strip().partition(" and grpc://")
                 break
         else:
+            self.process.wait(timeout=40)
+            self.process.stderr.close()
             raise AssertionError("the server did not start: " + "".join(self.said)[-2000:])
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

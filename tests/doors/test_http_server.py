@@ -159,3 +159,56 @@ def test_a_port_that_is_taken_is_said_so(tmp_path: Path) -> None:
         taken.listen()
         with pytest.raises(Conflict, match="is taken; choose another with --port"):
             server.serve(scenes.workspace(tmp_path), "127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_clients_that_ask_without_pause_are_not_reset_by_sigterm(folder: Path) -> None:
+    """Six of them over kept connections: each request that was sent is answered whole; the last answer says so, and who
+    connects anew is refused."""
+    ws = scenes.workspace(folder)
+    for value in (1.0, 2.0):
+        scenes.constant(ws, value)
+    ws.rollouts.deploy("risk", 1, by="ada")
+    ws.close()
+    payload = json.dumps(body()).encode()
+    for _ in range(2):
+        running, asked, ends = Running(folder), [0] * 6, [""] * 6
+        host, port = running.url.removeprefix("http://").split(":")
+        head = (f"POST /v2/models/risk/infer HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(payload)}\r\n\r\n").encode()
+
+        def ask(place: int, address: tuple[str, int], sent: bytes, asked: list[int], ends: list[str]) -> None:
+            while not ends[place]:
+                try:
+                    each = socket.create_connection(address, timeout=30)
+                except ConnectionRefusedError:
+                    ends[place] = "refused"
+                    return
+                with each:
+                    closing = False
+                    while not closing:
+                        try:
+                            each.sendall(sent)
+                            got = b""
+                            while b"\r\n\r\n" not in got or not got.endswith(b"}"):
+                                part = each.recv(1 << 16)
+                                if not part:
+                                    raise ConnectionResetError
+                                got += part
+                        except (ConnectionError, TimeoutError) as problem:
+                            ends[place] = type(problem).__name__
+                            return
+                        assert got.startswith(b"HTTP/1.1 200")
+                        asked[place] += 1
+                        closing = b"connection: close" in got
+
+        threads = [threading.Thread(target=ask, args=(place, (host, int(port)), head + payload, asked, ends))
+                   for place in range(6)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1.0)
+        assert running.end() == 0
+        for thread in threads:
+            thread.join()
+        assert ends == ["refused"] * 6
+        assert min(asked) > 10

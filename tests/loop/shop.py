@@ -1,7 +1,7 @@
 """A small shop: one model on a generated table, its traffic and labels, a held clock, and the loop that tends it.
 
 Rows have `a` (around 0) and `b` (0 … 10); y = 3a − 2b + noise. Where the world turns it adds `bend`·a²: a model from
-before is worse then, and one that is trained anew is better.
+before is worse then, and one that is trained anew is better. Of classes: y is "high" above −10, else "low".
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ retrain = { cooldown = "1d", per_month = 4, least_labels = 300 }
 canary = { steps = [0, 25, 100], rows = 50, labels = 5000, probation = 400, loss_clip = 60 }
 """
 
+LINEAR = TOML.replace('["hgb"]', '["ridge"]').replace("labels = 5000", "labels = 400")
+CLASSES = TOML.replace('"regression"', '"binary"').replace(", loss_clip = 60", "")
+
 
 def seeded(seed: int) -> Ids:
     """Ids that are the same in every run."""
@@ -63,6 +66,8 @@ class Shop:
 
     def __init__(self, folder: Path, *, database: str | None = None, toml: str = TOML, seed: int = 1,
                  keyed: bool = False) -> None:
+        self.classes = "binary" in ((folder / "trimtab.toml").read_text() if (folder / "trimtab.toml").exists()
+                                    else toml)
         self.clock = FixedClock(datetime(2026, 3, 2, 8, tzinfo=UTC))
         self.rng = np.random.default_rng(seed)
         found = (folder / ".trimtab").exists()
@@ -83,7 +88,7 @@ class Shop:
         initialise(folder / "data.csv", folder, self.workspace, force=True, name=MODEL)
         (folder / "trimtab.toml").write_text(toml)
         project = Project.open(folder, self.workspace)
-        for column in ("a", "b", "y"):
+        for column in ("a", "b") if self.classes else ("a", "b", "y"):
             project.edit_contract(column, low="none", high="none")
         project.train()
         version = project.evaluate().version
@@ -94,6 +99,8 @@ class Shop:
         """So many rows with their truth."""
         a, b = self.rng.normal(size=n) + shift, self.rng.uniform(0, 10, size=n)
         y = 3 * a - 2 * b + bend * a * a + noise * self.rng.normal(size=n)
+        if self.classes:
+            return pl.DataFrame({"a": a, "b": b, "y": np.where(y > -10, "high", "low")})
         return pl.DataFrame({"a": a, "b": b, "y": y})
 
     def ask(self, n: int, *, minutes: float = 60.0, label: bool = True, **world: float) -> None:
@@ -129,6 +136,19 @@ class Shop:
         found = Loop(self.workspace, spawn=False).tick()
         self.engine.refresh()
         return found
+
+    def acted(self, days: int, requests: int = 200, **world: Any) -> list[str]:
+        """So many days; what was done in them."""
+        return [one.removeprefix("acted ") for day in self.days(days, requests, **world) for one in day
+                if one.startswith("acted")]
+
+    def until(self, action: str, *, days: int = 10, requests: int = 200, **world: Any) -> list[str]:
+        """Days until something was done, at most so many; what was done."""
+        done: list[str] = []
+        while action not in done:
+            assert (days := days - 1) >= 0, f"{action} never came, only {done}"
+            done += self.acted(1, requests, **world)
+        return done
 
     def days(self, number: int, requests: int, **world: Any) -> Iterator[list[str]]:
         """A day each: requests, labels, a turn."""

@@ -120,7 +120,7 @@ def test_a_trial_goes_from_shadow_over_each_step_to_promotion() -> None:
     assert found[2].version == 2
     few = decide(RETRAIN, seen(trial=trial(verdict="better", rows=40)))
     assert few.action == "hold"
-    assert few.reason == "v2 has answered 40 of 100 rows at shadow"
+    assert few.reason == "v2 has computed 40 of 100 rows in shadow"
 
 
 def test_without_a_verdict_the_canary_goes_on_and_says_so() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -12,57 +13,17 @@ import numpy as np
 import polars as pl
 import pytest
 from loop_world import Killed, Mine
-from shop import MODEL, TOML, Shop
+from shop import MODEL, Shop
 from tests.conftest import database_url
 
 from trimtab.loop.reconciler import TTL
 from trimtab.project import rebuilding, steering
+from trimtab.project.looping import Loop
+from trimtab.registry.scored import stored
 from trimtab.store.db import Database
 
 TURNED = {"bend": 2.0, "shift": 0.5}
-LINEAR = TOML.replace('["hgb"]', '["ridge"]').replace("labels = 5000", "labels = 400")
 Open = Callable[..., Shop]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A shop of each kind with v1 live, made once."""
-    found = {}
-    for name, toml in (("trees", TOML), ("linear", LINEAR)):
-        found[name] = tmp_path_factory.mktemp(name)
-        Shop(found[name], toml=toml).close()
-    return found
-
-
-@pytest.fixture
-def opened(made: dict[str, Path], tmp_path: Path) -> Iterator[Open]:
-    """Opens a copy of one of them."""
-    shops: list[Shop] = []
-
-    def open_copy(kind: str = "trees") -> Shop:
-        folder = tmp_path / f"{kind}{len(shops)}"
-        shutil.copytree(made[kind], folder)
-        shops.append(Shop(folder, seed=2))
-        return shops[-1]
-
-    yield open_copy
-    for one in shops:
-        one.close()
-
-
-def acted(shop: Shop, days: int, requests: int = 200, **world: Any) -> list[str]:
-    """So many days; what was done in them."""
-    return [one.removeprefix("acted ") for day in shop.days(days, requests, **world) for one in day
-            if one.startswith("acted")]
-
-
-def until(shop: Shop, action: str, *, days: int = 10, requests: int = 200, **world: Any) -> list[str]:
-    """Days until something was done, at most so many; what was done."""
-    done: list[str] = []
-    while action not in done:
-        assert (days := days - 1) >= 0, f"{action} never came, only {done}"
-        done += acted(shop, 1, requests, **world)
-    return done
 
 
 STORY = ["notify", "retrain", "start_shadow", "start_canary", "promote", "start_shadow", "stop"]
@@ -72,8 +33,8 @@ STORY = ["notify", "retrain", "start_shadow", "start_canary", "promote", "start_
 def test_from_drift_to_a_better_champion_that_stays(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Drift, retrain, gates, shadow, canary, promote, probation: each is done by a turn of the loop and nobody else."""
     shop = Shop(tmp_path, database=None if kind == "sqlite-file" else database_url(kind, tmp_path, request))
-    assert acted(shop, 2, 150) == []
-    assert acted(shop, 8, **TURNED) == STORY
+    assert shop.acted(2, 150) == []
+    assert shop.acted(8, **TURNED) == STORY
     assert (shop.live, shop.workspace.stages.current(MODEL)) == (2, None)
     retrain = next(one for one in shop.decided if one.decision.action == "retrain")
     rows = retrain.result["rows"]
@@ -91,10 +52,10 @@ def test_from_drift_to_a_better_champion_that_stays(kind: str, tmp_path: Path, r
 def test_a_promotion_that_turns_out_wrong_is_rolled_back(opened: Open) -> None:
     """The world turns back while the new champion is on probation: the one before is better, and serves again."""
     shop = opened()
-    assert acted(shop, 1, 150) == []
-    until(shop, "promote", **TURNED)
+    assert shop.acted(1, 150) == []
+    shop.until("promote", **TURNED)
     assert shop.live == 2
-    assert "retrain" not in until(shop, "rollback", requests=100, bend=-2.0)
+    assert "retrain" not in shop.until("rollback", requests=100, bend=-2.0)
     assert shop.live == 1
     back = next(one for one in shop.decided if one.decision.action == "rollback")
     assert "v1, which served before, is better than v2" in back.decision.reason
@@ -103,23 +64,22 @@ def test_a_promotion_that_turns_out_wrong_is_rolled_back(opened: Open) -> None:
 def test_what_neither_saw_is_what_both_are_judged_on(opened: Open) -> None:
     """The champion's held-out rows stay held out, and so do those of a second retrain; a rebuild finds the same."""
     shop = opened()
-    acted(shop, 1, 150)
-    until(shop, "retrain", **TURNED)
+    shop.acted(1, 150)
+    shop.until("retrain", **TURNED)
     space = shop.workspace
     first, second = (space.versions.get(MODEL, number) for number in (1, 2))
-    judged = [{int(row) for row in pl.read_parquet(space.versions.blob(one, "", space.versions.evaluation(one)[
-        "predictions"]))["row"]} for one in (first, second)]  # type: ignore[index,arg-type]
+    judged = [set(stored(space.versions, one).rows.tolist()) for one in (first, second)]
     assert judged[0] < judged[1]                       # and rows of traffic besides
     assert max(judged[0]) < 600 <= max(judged[1])
-    assert next(one for one in space.versions.evaluation(second)["gates"]["gates"]  # type: ignore[index,call-overload]
-                if one["name"] == "champion")["verdict"] == "pass"
+    evaluation: Any = space.versions.evaluation(second)
+    assert next(one for one in evaluation["gates"]["gates"] if one["name"] == "champion")["verdict"] == "pass"
     assert rebuilding.rebuild(space, "shop@v2").same
 
 
 def test_a_challenger_that_is_no_better_is_never_promoted(opened: Open) -> None:
     """The inputs moved and the truth did not: the trial ends as a tie."""
     shop = opened("linear")
-    done = acted(shop, 7, shift=1.0)
+    done = shop.acted(7, shift=1.0)
     assert done[:3] == ["notify", "retrain", "start_shadow"]
     assert "promote" not in done
     assert shop.live == 1
@@ -135,7 +95,7 @@ def test_a_worse_challenger_is_stopped(opened: Open) -> None:
         frame = shop.rows(200, shift=1.0)
         shop.send(frame.drop("y"), (frame["y"] + 25).to_list(), minutes=1440)
         story += [one.removeprefix("acted ") for one in shop.tick()]
-    done = acted(shop, 3, shift=1.0)
+    done = shop.acted(3, shift=1.0)
     assert done[-1] == "stop"
     assert "promote" not in done
     assert shop.live == 1
@@ -145,7 +105,7 @@ def test_a_worse_challenger_is_stopped(opened: Open) -> None:
 
 def test_on_broken_data_it_refuses_in_words_and_trains_nothing(opened: Open) -> None:
     shop = opened()
-    acted(shop, 1, 150)
+    shop.acted(1, 150)
     done: list[str] = []
     for _ in range(5):
         frame = shop.rows(200).with_columns(a=pl.lit(0.25))
@@ -161,9 +121,9 @@ def test_on_broken_data_it_refuses_in_words_and_trains_nothing(opened: Open) -> 
 
 def test_paused_it_tells_and_does_nothing_until_it_is_let_go(opened: Open) -> None:
     shop = opened()
-    acted(shop, 1, 150)
+    shop.acted(1, 150)
     steering.pause(shop.workspace, MODEL, why="audit week")
-    assert acted(shop, 5, **TURNED) == ["notify"]
+    assert shop.acted(5, **TURNED) == ["notify"]
     assert steering.needs(shop.workspace)[0]["sentence"] == "paused by ann: audit week"
     steering.resume(shop.workspace, MODEL)
     assert shop.tick()[:2] == ["acted retrain", "acted start_shadow"]
@@ -172,12 +132,12 @@ def test_paused_it_tells_and_does_nothing_until_it_is_let_go(opened: Open) -> No
 def test_rows_that_cannot_be_learned_from_are_counted_and_left_out(opened: Open) -> None:
     """A truth that is no number is set aside with its reason, in the result and in the journal."""
     shop = opened()
-    acted(shop, 1, 150)
+    shop.acted(1, 150)
     frame = shop.rows(30)
     truths: list[Any] = frame["y"].to_list()
     truths[3] = truths[17] = "n/a"
     shop.send(frame.drop("y"), truths)
-    until(shop, "retrain", **TURNED)
+    shop.until("retrain", **TURNED)
     done = next(one for one in shop.decided if one.decision.action == "retrain")
     assert done.result["rows"]["aside"] == 2
     assert "y" in done.result["rows"]["first_aside"]
@@ -190,12 +150,12 @@ def test_a_retrain_waits_for_its_cooldown(opened: Open) -> None:
     """The challenger's trial is ended by hand; the incident stays; the next retrain waits."""
     shop = opened()
     steering.change(shop.workspace, MODEL, {"cooldown": "2d", "least_labels": 100})
-    acted(shop, 1, 150)
-    until(shop, "start_shadow", **TURNED)
+    shop.acted(1, 150)
+    shop.until("start_shadow", **TURNED)
     shop.workspace.stages.stop(MODEL, by="ann", why="not this one")
     assert shop.tick() == ["held hold"]
     assert "the last retrain was less than 2 d ago" in shop.decided[-1].decision.reason
-    shop.wait(days=2)
+    shop.wait(days=2, seconds=1)
     assert shop.tick()[:2] == ["acted retrain", "acted start_shadow"]
 
 
@@ -245,13 +205,14 @@ def turn_of(folder: Path, mine: Mine, monkeypatch: pytest.MonkeyPatch) -> dict[s
 
 
 @pytest.mark.parametrize("turn", ["retrain", "promote"])
-def test_killed_between_any_two_writes_it_ends_as_if_it_had_not_been(turn: str, made: dict[str, Path], tmp_path: Path,
+def test_killed_between_any_two_writes_it_ends_as_if_it_had_not_been(turn: str, made: Callable[[str], Path],
+                                                                    tmp_path: Path,
                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     """Before a turn with that deed the workspace is copied; each copy is killed at another place of that turn."""
     folder = tmp_path / "shop"
-    shutil.copytree(made["trees"], folder)
+    shutil.copytree(made("trees"), folder)
     shop = Shop(folder, seed=2)
-    acted(shop, 1, 150)
+    shop.acted(1, 150)
     begun = shop.clock.now()
     for _ in range(12):
         shop.ask(200, minutes=1440, **TURNED)
@@ -269,3 +230,21 @@ def test_killed_between_any_two_writes_it_ends_as_if_it_had_not_been(turn: str, 
     places = np.random.default_rng(7).choice(np.arange(1, mine.passed + 1), size=8, replace=False)
     for place in sorted(places.tolist()):
         assert turn_of(before, Mine(place), monkeypatch) == wanted, f"killed at {place} of {mine.passed}"
+
+
+def test_two_workers_at_one_turn_make_one_challenger(opened: Open) -> None:
+    """Leases decide who acts; the other finds it done, or leaves it."""
+    shop = opened()
+    shop.acted(1, 150)
+    while not shop.workspace.alerts.list(MODEL):
+        shop.ask(200, minutes=1440, **TURNED)
+        shop.workspace.monitor.step(MODEL)
+    with ThreadPoolExecutor(2) as pool:
+        done = [one for turn in pool.map(lambda _: Loop(shop.workspace, spawn=False).tick(MODEL), range(2))
+                for one in turn]
+    assert [one.problem for one in done] == ["", ""]
+    shop.turn()
+    assert [one.number for one in shop.workspace.versions.list(MODEL)] == [1, 2]
+    assert [one.decision.action for one in shop.decided if one.decision.action != "hold"] == [
+        "notify", "retrain", "start_shadow"]
+    shop.workspace.journal.verify()

@@ -52,7 +52,7 @@ class Post:
                        baseline=lambda model, version: self.baseline, settings=lambda model, version: self.settings)
 
     def query(self, model: str, *, since: datetime | None = None, until: datetime | None = None,
-              version: int | None = None) -> pl.DataFrame:
+              version: int | None = None, told_after: str | None = None) -> pl.DataFrame:
         """The traffic, as its own room gives it."""
         frame = self.frame
         if frame.is_empty():

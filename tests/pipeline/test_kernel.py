@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
 from trimtab.pipeline import kernel
 from trimtab.pipeline.candidates import resolve
@@ -160,3 +162,27 @@ def test_nystroem_stays_within_the_memory_and_the_rows():
     assert sentence("too large", "svr", expected, 101) == (
         "too large: approximated by Nyström's method with 101 landmark rows and LinearSVR (97 MB)")
     assert expected.seconds < nystroem_forecast(40_000, 8, "svr", 1_000).seconds
+
+
+@pytest.mark.parametrize("nystroem", [False, True])
+@pytest.mark.parametrize("name", ["kernel_ridge", "svr"])
+def test_answers_to_a_row_differ_by_no_more_than_the_known_rounding(data, name, nystroem):
+    """Alone, in a batch, in another order; and the bound is small beside the answers, so that it excuses little."""
+    model, X = fitted(data, name, "regression", nystroem=nystroem), data[0]
+    most = unwrap(model).rounding(X)
+    order = np.random.default_rng(0).permutation(N)
+    batch = model.predict(X)
+    assert np.abs(model.predict(X[order]) - batch[order]).max() <= most
+    assert max(abs(model.predict(X[row:row + 1])[0] - batch[row]) for row in range(N)) <= most
+    assert 0 < most < 1e-6 * np.abs(batch).max()
+
+
+def test_terms_that_are_rounding_are_left_out_of_a_linear_formula():
+    """A column that tells nothing has a weight like 1e-17, which is no finding."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(200, 3))
+    model = Pipeline([("scale", StandardScaler()), ("model", LinearRegression())]).fit(X, 3 * X[:, 0] - 2 * X[:, 2])
+    named = tuple(Feature(name=name, kind="number") for name in "abc")
+    assert formula(model, named) == "ŷ = 0 + 3·a − 2·c"
+    assert dict(linear_forms(model, named)[0].weights)["b"] == 0
+    assert formula(model.fit(X, 3 * X[:, 0] + 1e-9 * X[:, 1] + 5), named) == "ŷ = 5 + 3·a + 1e−09·b"

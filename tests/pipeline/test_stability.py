@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trimtab import canon
+from trimtab.pipeline import stability
 from trimtab.pipeline.latency import measure, quantile_interval
 from trimtab.pipeline.model import Feature, Learnable, Split
 from trimtab.pipeline.stability import Refits, other_splits, refit_elsewhere, shake
@@ -35,11 +36,11 @@ def _mean_model(data):
 NOT_REFITTED = Refits(why_not="the test says so")
 
 
-def _shake(predict, refits=NOT_REFITTED, features=NUMBERS):
+def _shake(predict, refits=NOT_REFITTED, features=NUMBERS, rounding=lambda X: 0.0):
     data, split = _data(), _split()
     return shake(task="regression", predict=predict, X=data.X[split.test], y=data.y[split.test],
                  reference=data.X[split.train], features=features, refits=refits, kind="row",
-                 rng=np.random.default_rng(0))
+                 rng=np.random.default_rng(0), rounding=rounding)
 
 
 @pytest.mark.parametrize("kind", ["row", "group", "time"])
@@ -74,6 +75,23 @@ def test_a_fit_over_the_budget_is_not_tested_and_a_spent_budget_is_said():
                             now_s=lambda: next(ticks))
     assert 1 <= len(short.losses) < 5
     assert "of 5 planned; the budget was spent" in _shake(lambda X: X[:, 0], short).words
+
+
+def test_of_many_rows_a_sample_is_split_anew(monkeypatch):
+    """Refits on other splits cost no more than the training itself, and the words say on how many rows they were."""
+    monkeypatch.setattr(stability, "MOST_ROWS", 100)
+    data, split = _data(), _split()
+    sizes = []
+
+    def refit(rows, seed):
+        sizes.append(len(rows))
+        return _mean_model(data)(rows, seed)
+
+    refits = refit_elsewhere(data, split, refit, rng=np.random.default_rng(0), budget_s=10, forecast_s=15)
+    assert sizes == [80] * 5
+    assert len(set(refits.rows)) == 100
+    assert set(refits.rows) <= set(split.train)
+    assert "5 other splits of 100 training rows " in _shake(lambda X: X[:, 0], refits).words
 
 
 def test_classes_are_stratified_in_other_splits():
@@ -112,6 +130,21 @@ def test_a_prediction_that_depends_on_its_neighbours_is_found():
     """Scaling by the batch's own mean is a classic bug: right in evaluation, wrong for single requests."""
     assert "row order CHANGES predictions" in _shake(lambda X: X[:, 0] - X[:, 0].mean()).words
     assert "row order changes nothing" in _shake(lambda X: X[:, 0]).words
+
+
+def test_rounding_is_called_so_only_within_its_known_bound():
+    """The check of 1e-9 stays; what is over it is rounding where sums of that size can differ by so much, and not
+    otherwise."""
+    def rounds(X):
+        return X[:, 0] + (5e-8 if len(X) == 1 else 0.0)
+
+    shaken = {bound: _shake(rounds, rounding=lambda X, bound=bound: bound).get("row order")
+              for bound in (0.0, 1e-9, 1e-7)}
+    assert "row order CHANGES predictions" in shaken[0.0].words
+    assert "row order CHANGES predictions" in shaken[1e-9].words
+    assert shaken[1e-7].words == ("row order changes predictions by ≤ 5e-08, over 1e-09 of the largest: rounding of "
+                                  "cancelling terms, which can come to 1e-07")
+    assert shaken[1e-7].values[0] == pytest.approx(5e-8)
 
 
 def test_p99_is_bounded_by_its_order_statistics_in_95_percent_of_samples():

@@ -12,12 +12,13 @@ import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import FixedThresholdClassifier, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import trimtab
-from trimtab.errors import ContractViolation, UsageError
+from trimtab.errors import ContractViolation, UntrustedModel, UsageError
+from trimtab.registry.bundle import load_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -137,3 +138,62 @@ def test_an_estimator_that_needs_pandas_own_categories_is_judged_but_not_fitted_
     np.testing.assert_array_equal(version.predict(frame[200:]).probabilities, model.predict_proba(frame[200:]))
     told: Any = version.workspace.versions.evaluation(version.record)
     assert "other splits: not tested (it can't be fitted again" in str(told["stability"])
+
+
+def test_a_brought_classifier_answers_as_its_own_predict_does(people: Any) -> None:
+    """No threshold of ours is put between, unless trimtab.toml says what errors cost."""
+    frame, _ = people
+    X = frame[["age", "income"]].to_numpy()
+    rare = np.where(X[:, 0] > 70, "yes", "no")
+    model = FixedThresholdClassifier(LogisticRegression(max_iter=5000), threshold=0.9).fit(X[:200], rare[:200])
+    assert not np.array_equal(model.predict(X), model.estimator_.predict(X))
+    version = trimtab.register("rare", model, train=(X[:200], rare[:200]), test=(X[200:], rare[200:]))
+    assert version.record.facts["threshold"] is None
+    assert list(version.predict(X[200:]).values) == model.predict(X[200:]).tolist()
+    rows = [{"x0": int(a), "x1": float(b)} for a, b in X[200:]]
+    assert list(version.predict(rows).values) == model.predict(X[200:]).tolist()
+
+
+def test_the_costs_of_a_project_choose_the_threshold_of_a_brought_classifier_too(people: Any) -> None:
+    frame, target = people
+    table = frame[["age", "income"]].assign(buys=target)
+    table.to_csv("people.csv", index=False)
+    project = trimtab.open("people.csv", name="buys")
+    toml = Path("trimtab.toml")
+    toml.write_text(toml.read_text(encoding="utf-8") + "\n[decision]\ncost_false_negative = 9\n", encoding="utf-8")
+    X, y = project.X.to_pandas(), project.y.to_numpy()
+    model = LogisticRegression(max_iter=5000).fit(X[:200], y[:200])
+    version = trimtab.register("buys", model, train=(X[:200], y[:200]), test=(X[200:], y[200:]))
+    assert version.record.facts["threshold"] < 0.4
+
+
+def test_a_function_is_a_model_where_it_is_trusted(people: Any) -> None:
+    """It sees raw columns; its code is the version's own, and the entry is signed with it."""
+    Path("rules.py").write_text("def share(frame):\n    return (frame['age'] > 50).cast(float) * 0.6 + 0.2\n")
+    frame, target = people
+    sides: Any = {"train": (frame[:200], target[:200]), "test": (frame[200:], target[200:])}
+    with pytest.raises(UntrustedModel, match="nobody vouched for here"):
+        trimtab.register("buys", "rules:share", **sides)
+    version = trimtab.register("buys", "rules:share", trusted=["rules:share"], **sides)
+    assert version.record.manifest.flavor == "python"
+    assert version.record.facts["trusted"] == ["rules:share"]
+    assert "code/rules.py" in version.record.manifest.files
+    Path("rules.py").write_text("raise SystemError('the folder is not asked')\n")
+    again = load_bundle(version.workspace.versions, version.record)
+    rows: Any = [{"age": 60, "city": "北京", "income": 1e4}, {"age": 20, "city": "上海", "income": 1e4}]
+    np.testing.assert_allclose(again.predict_rows(rows).probabilities, [[0.2, 0.8], [0.8, 0.2]])
+
+
+def test_a_version_says_how_its_answers_are_computed(people: Any) -> None:
+    """The tier is chosen on the held-out rows, recorded with the version, and made again when it is loaded."""
+    frame, target = people
+    numbers = frame[["age", "income"]]
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(numbers[:200], target[:200])
+    sides: Any = {"train": (numbers[:200], target[:200]), "test": (numbers[200:], target[200:])}
+    version = trimtab.register("buys", model, **sides)
+    assert version.record.tier.startswith("numpy, ")
+    assert version.bundle.tier["row_invariant"] is True
+    assert version.bundle.fast is not None
+    assert trimtab.register("buys", model, **sides).digest == version.digest
+    want = model.predict_proba(numbers[200:])
+    np.testing.assert_allclose(version.predict(numbers[200:]).probabilities, want, rtol=1e-12)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,10 +14,13 @@ import serving_scenes as scenes
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.svm import SVC
 
+from trimtab.data import contract_toml
 from trimtab.data.contract import Column, Contract
-from trimtab.errors import Conflict, ContractViolation, DigestMismatch, UntrustedModel, UsageError
+from trimtab.errors import Conflict, ContractViolation, DigestMismatch, MissingExtra, UntrustedModel, UsageError
 from trimtab.flavors import sklearn as flavor
+from trimtab.flavors.keras import Network
 from trimtab.registry.bundle import Bundle, decode, load_bundle
+from trimtab.registry.model import Version
 from trimtab.workspace import Workspace
 
 
@@ -211,3 +217,31 @@ def test_another_scikit_learn_is_said_in_words(ws: Workspace) -> None:
                               {"task": "regression", "libraries": {"scikit-learn": "1.2.0"}})
     bundle = load_bundle(ws.versions, version)
     assert bundle.warning.startswith("old@v1 was made with scikit-learn 1.2.0")
+
+
+def network(ws: Workspace, **facts: Any) -> Version:
+    """A registered network of one dense layer: score = rate + 2 · volume + 3."""
+    made = Network()
+    layer = {"module": "keras.layers", "class_name": "Dense", "registered_name": None, "config": {
+        "name": "layer_1", "units": 1, "activation": "linear", "use_bias": True}}
+    made.config = json.dumps({"module": "keras", "class_name": "Sequential", "registered_name": None,
+                              "config": {"name": "layer_0", "layers": [layer]}})
+    made.weights = [np.array([[1.0], [2.0]], dtype=np.float32), np.array([3.0], dtype=np.float32)]
+    saved = flavor.save(made)
+    return ws.versions.register(
+        "net", {**saved.files, "contract.toml": contract_toml.render(scenes.NUMBERS).encode()}, flavor="keras",
+        types=saved.types, ingredients=scenes.ingredients(ws), facts={"task": "regression", "input": "matrix", **facts},
+        gates="passed", by="ada")
+
+
+def test_a_network_in_numpy_is_served_without_its_library(ws: Workspace) -> None:
+    told = {"tier": "numpy", "tolerance": 1e-5, "difference": 1e-7, "rows": 9, "row_invariant": True, "why": ""}
+    bundle = load_bundle(ws.versions, network(ws, predict=told))
+    assert bundle.predict_rows([{"rate": 1.0, "volume": 2.0}]).values == [8.0]
+    assert bundle.tier == told
+
+
+def test_a_network_without_a_faster_form_says_what_it_needs(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtra, match=r"flavour 'keras' needs TensorFlow: pip install 'trimtab\[keras\]'"):
+        load_bundle(ws.versions, network(ws))

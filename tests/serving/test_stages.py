@@ -35,11 +35,11 @@ def stocked(workspace: Workspace) -> Workspace:
     return workspace
 
 
-def register(ws: Workspace, weights: bytes, gates: GateVerdict = "passed") -> int:
+def register(ws: Workspace, weights: bytes, gates: GateVerdict = "passed", task: str = "regression") -> int:
     """A version with these bytes."""
     made_of = Ingredients(**{name: put_json(ws.blobs, name) for name in ("code", "data", "config", "environment")})
     return ws.versions.register("risk", {"model.skops": weights}, flavor="sklearn", types=(), ingredients=made_of,
-                                facts={}, gates=gates, by="ann").number
+                                facts={"task": task}, gates=gates, by="ann").number
 
 
 def test_shadow_then_canary_is_one_trial_and_another_version_is_the_next(ws: Workspace) -> None:
@@ -131,6 +131,8 @@ def test_a_trial_is_refused_where_it_makes_no_sense(ws: Workspace) -> None:
         ws.stages.put("risk", 2, endpoint="europe", by="ann")
     with pytest.raises(UsageError, match="trimtab promote risk@v2"):
         ws.stages.put("risk", 2, share=1.0, by="ann")
+    with pytest.raises(CheckFailed, match="v4 is for binary, and v1, which serves at 'production' of risk, for regr"):
+        ws.stages.put("risk", register(ws, b"another task", task="binary"), by="ann")
     with pytest.raises(UsageError, match="can't name the endpoint"):
         ws.stages.put("risk", 2, endpoint="../x", by="ann")
 

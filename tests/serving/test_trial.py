@@ -348,3 +348,24 @@ def test_a_torn_look_at_the_store_is_never_a_trial_of_another_champion(
 
     monkeypatch.setattr(scene.ws.stages, "all_open", then_changed)
     assert source.wanted() == {HERE: Wanted(3)}
+
+
+def test_a_queue_whose_oldest_waits_too_long_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is accepted is computed; what would come too late is not accepted."""
+    go_on, done = threading.Event(), []
+    shadow = Shadow("test", lost=lambda problem: None, max_rows=10)
+    assert shadow.offer(lambda: done.append(go_on.wait(20)), 50)           # one alone may be larger than the bound
+    assert not shadow.offer(lambda: None, 1)
+    assert shadow.dropped == 1
+    go_on.set()
+    until(lambda: shadow.waiting == 0)
+    go_on.clear()
+    assert shadow.offer(lambda: done.append(go_on.wait(20)), 1)
+    assert shadow.offer(lambda: done.append(True), 1)
+    monkeypatch.setattr("trimtab.serving.shadow.MAX_WAIT_S", -1.0)
+    assert not shadow.offer(lambda: done.append(False), 1)
+    go_on.set()
+    shadow.close()
+    assert shadow.join(20)
+    assert done == [True, True, True]
+    assert not shadow.offer(lambda: done.append(False), 1)

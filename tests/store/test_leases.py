@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
-from trimtab.clock import FixedClock
+from trimtab.clock import FixedClock, to_text
 from trimtab.errors import Conflict
+from trimtab.store import schema
 from trimtab.store.db import Database
 from trimtab.store.leases import Leases
 
@@ -64,3 +68,36 @@ def test_of_many_threads_one_gets_the_lease(db: Database) -> None:
         thread.join()
     assert len(got) == 8
     assert sum(lease is not None for lease in got) == 1
+
+
+def test_a_long_work_keeps_its_lease_and_finds_out_when_it_was_taken(db: Database) -> None:
+    """Renewed from a thread while the block lasts; who took it meanwhile is not pushed out again."""
+    clock = FixedClock()
+    leases = Leases(db, clock)
+    lease = leases.take("fit", holder="a", ttl=MINUTE)
+    assert lease is not None
+    with leases.renewed(lease, ttl=MINUTE, every_s=0.01) as ours:
+        for _ in range(5):
+            clock.advance(seconds=50)
+            until(lambda: expires(db) > to_text(clock.now() + timedelta(seconds=55)))
+            assert leases.take("fit", holder="b", ttl=MINUTE) is None
+        assert ours()
+    clock.advance(minutes=2)
+    second = leases.take("fit", holder="b", ttl=MINUTE)
+    assert second is not None
+    with leases.renewed(lease, ttl=MINUTE, every_s=0.01) as ours:
+        until(lambda: not ours())
+    leases.done(second)
+
+
+def expires(db: Database) -> str:
+    with db.read() as conn:
+        return str(conn.execute(sa.select(schema.leases.c.expires_at)).scalar_one())
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    begun = time.monotonic()
+    while not true():
+        assert time.monotonic() - begun < 30, "it never came"
+        time.sleep(0.005)

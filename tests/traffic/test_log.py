@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from trimtab.clock import FixedClock
 from trimtab.errors import NotFound, StoreFull, StoreUnreachable
@@ -54,6 +55,18 @@ def test_a_cut_anywhere_loses_only_the_unfinished_record(tmp_path_factory: pytes
     path.write_bytes(whole[:cut])
     ends = [sum(map(len, parts[:place + 1])) for place in range(len(parts))]
     assert [one.rows[0].output for one in read(path)] == [float(n) for n, end in enumerate(ends[1:]) if end <= cut]
+
+
+@pytest.mark.parametrize(("given", "kept"), [(10**30, 1e30), (-(10**30), -1e30), (2**63, 2**63), (-(2**63), -(2**63))])
+def test_a_whole_number_that_is_too_long_for_the_format_is_kept_as_the_model_saw_it(given: int, kept: float,
+                                                                                    tmp_path: Path) -> None:
+    """A column of numbers without a bound may hold one; the request is answered, so it is recorded."""
+    told = record(1)
+    row = Row(id="p-1", position=0, features={"n": given}, output=1.0)
+    path = tmp_path / "000001.log"
+    path.write_bytes(framed(Header("trimtab.traffic/1", "w-1", "")) + framed(replace(told, rows=(row,))) + framed(told))
+    first, second = read(path)
+    assert (first.rows[0].features["n"], second) == (kept, told)
 
 
 def test_a_flipped_bit_ends_the_reading_there(tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def test_who_asks_what_was_answered_does_not_see_it(both: tuple[Traffic, list[Re
     assert everything.height == 2 * len(told)
     assert everything["id"].is_sorted()
     assert traffic.frame(shadows=True, version=2).height == len(told)
+    assert traffic.frame(shadows=True, columns=("id", "version")).equals(everything.select("id", "version"))
 
 
 def test_pairs_are_the_rows_that_both_computed(both: tuple[Traffic, list[Record], list[Record]]) -> None:

@@ -7,7 +7,8 @@ and `rows.py` (single requests).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -15,6 +16,7 @@ from trimtab import canon
 from trimtab.canon import Digest
 
 ColumnType = Literal["number", "integer", "boolean", "category", "text", "datetime"]
+Log = Literal["keep", "hash", "drop"]
 Role = Literal["feature", "target", "time", "group", "id", "ignored"]
 
 
@@ -32,6 +34,7 @@ class Column:
     unseen: bool = False                      # may a category be one that is not listed?
     unit: str = ""
     note: str = ""
+    log: Log = "keep"                         # what the flight recorder may keep of a feature or an id
     confirm: str = ""                         # a question that a person should answer, e.g. "0: real zero or missing?"
 
 
@@ -49,9 +52,27 @@ class Contract:
         return tuple(column for column in self.columns if column.role == "feature")
 
     @cached_property
+    def feature_types(self) -> frozenset[str]:
+        """The types that the features have."""
+        return frozenset(column.type for column in self.features)
+
+    @cached_property
     def id_column(self) -> str | None:
         """The column whose value, as text, labels may be joined by; None where rows have none."""
         return next((column.name for column in self.columns if column.role == "id"), None)
+
+    @cached_property
+    def redacted(self) -> Mapping[str, Log]:
+        """The features and ids that the flight recorder hashes or drops."""
+        return {column.name: column.log for column in self.columns
+                if column.log != "keep" and column.role in ("feature", "id")}
+
+    @cached_property
+    def watched(self) -> Contract:
+        """The contract as recorded rows can be held against it: redacted features are ignored."""
+        return replace(self, columns=tuple(
+            replace(column, role="ignored") if column.role == "feature" and column.name in self.redacted else column
+            for column in self.columns)) if self.redacted else self
 
     @cached_property
     def target(self) -> Column:
@@ -62,8 +83,14 @@ class Contract:
         raise LookupError("the contract names no target column")
 
     @cached_property
+    def feature_names(self) -> Mapping[str, None]:
+        """The names of the features, in order; its keys compare at once with those of a row."""
+        return dict.fromkeys(column.name for column in self.features)
+
+    @cached_property
     def digest(self) -> Digest:
         """Digest of everything that the contract says."""
         return canon.digest_json([self.version, self.owner, [
-            [c.name, c.type, c.role, c.missing, c.min, c.max, list(c.categories), c.unseen, c.unit, c.note, c.confirm]
+            [c.name, c.type, c.role, c.missing, c.min, c.max, list(c.categories), c.unseen, c.unit, c.note, c.confirm,
+             *([c.log] if c.log != "keep" else [])]
             for c in self.columns]])

@@ -12,13 +12,13 @@ import tomllib
 from datetime import UTC, date, datetime
 from typing import Any, Final, get_args
 
-from trimtab.data.contract import Column, ColumnType, Contract, Role
+from trimtab.data.contract import Column, ColumnType, Contract, Log, Role
 from trimtab.data.lookup import near
 from trimtab.data.moments import days, from_days
 from trimtab.errors import ConfigInvalid
 
 _TOP: Final = ("version", "owner", "columns")
-_KEYS: Final = ("type", "role", "missing", "min", "max", "categories", "unseen", "unit", "note", "confirm")
+_KEYS: Final = ("type", "role", "missing", "min", "max", "categories", "unseen", "unit", "note", "log", "confirm")
 _HEAD: Final = """\
 # What the data must look like. trimtab wrote this from the data; from now on it is yours: read it, correct it.
 # type     number, integer, boolean, category, text, datetime
@@ -96,6 +96,8 @@ def check_column(column: Column) -> str:
     if len(set(column.categories)) < len(column.categories):
         twice = next(name for name in column.categories if column.categories.count(name) > 1)
         return f"categories names {twice!r} twice"
+    if column.log != "keep" and column.role not in ("feature", "id"):
+        return f"log says what is kept of a feature or an id in recorded traffic, and its role is {column.role}"
     if column.type == "text" and column.role == "feature":
         return "free text can't be a feature: make it a category, or role = \"ignored\""
     return ""
@@ -129,6 +131,7 @@ class _Place:
         made = Column(name=self._name, type=kind, role=role, missing=self._flag(table, "missing"),      # type: ignore[arg-type]
                       min=self._bound("min", table.get("min"), kind), max=self._bound("max", table.get("max"), kind),
                       categories=self._names(table.get("categories", [])), unseen=self._flag(table, "unseen"),
+                      log=self._one("log", table.get("log", "keep"), get_args(Log)),       # type: ignore[arg-type]
                       unit=self._words(table, "unit"), note=self._words(table, "note"),
                       confirm=self._words(table, "confirm"))
         if problem := check_column(made):
@@ -179,6 +182,7 @@ class _Place:
 def _table(column: Column) -> str:
     lines = [f"[columns.{_key(column.name)}]", f'type = "{column.type}"']
     lines += [f'role = "{column.role}"'] if column.role != "feature" else []
+    lines += [f'log = "{column.log}"'] if column.log != "keep" else []
     lines += [f"missing = {str(column.missing).lower()}"]
     for key, bound in (("min", column.min), ("max", column.max)):
         lines += [f"{key} = {_number(bound, column.type)}"] if bound is not None else []

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
-from trimtab.data.contract import Column, Contract, Role
+from trimtab.data.contract import Column, Contract, Log, Role
 from trimtab.data.contract_toml import check_column
 from trimtab.data.lookup import near
 from trimtab.data.moments import days
@@ -17,7 +17,7 @@ from trimtab.errors import UsageError
 def edit(contract: Contract, column: str, *, min: float | str | Literal["none"] | None = None,
          max: float | str | Literal["none"] | None = None, missing: bool | None = None, unit: str | None = None,
          note: str | None = None, add_categories: Iterable[str] = (), unseen: bool | None = None,
-         role: str | None = None, confirm: str | None = None) -> Contract:
+         role: str | None = None, log: str | None = None, confirm: str | None = None) -> Contract:
     """The contract with one column changed; None leaves a thing as it is.
 
     min, max: a number, for times an ISO date, or "none" to lift the limit. confirm: "done" removes the question, any
@@ -45,9 +45,13 @@ def edit(contract: Contract, column: str, *, min: float | str | Literal["none"] 
         changes["categories"] = old.categories + added
     if role is not None:
         changes["role"] = _role(contract, old, role)
+    if log is not None:
+        if log not in get_args(Log):
+            raise UsageError(f"log {log!r} is none of {', '.join(get_args(Log))}.{near(log, get_args(Log))}")
+        changes["log"] = log
     if not changes:
         raise UsageError(f"nothing to change in {column}: give --min, --max, --missing, --unit, --note, "
-                         "--add-category, --unseen, --role or --confirmed")
+                         "--add-category, --unseen, --role, --log or --confirmed")
     new = replace(old, **changes)
     if problem := check_column(new):
         raise UsageError(f"{column}: {problem}. The contract is left as it is.")
@@ -57,10 +61,10 @@ def edit(contract: Contract, column: str, *, min: float | str | Literal["none"] 
 def edit_text(contract: Contract, column: str, *, low: str | None = None, high: str | None = None,
               add_categories: Iterable[str] = (), confirmed: bool = False, missing: bool | None = None,
               unseen: bool | None = None, unit: str | None = None, note: str | None = None,
-              role: str | None = None) -> Contract:
+              role: str | None = None, log: str | None = None) -> Contract:
     """`edit` with bounds as a person types them, and the question answered where `confirmed`. Raises UsageError."""
     return edit(contract, column, min=low, max=high, add_categories=add_categories, missing=missing, unseen=unseen,
-                unit=unit, note=note, role=role, confirm="done" if confirmed else None)
+                unit=unit, note=note, role=role, log=log, confirm="done" if confirmed else None)
 
 
 def _find(contract: Contract, name: str) -> Column:

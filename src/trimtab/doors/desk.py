@@ -38,9 +38,14 @@ class Desk:
         """Run a prediction in a thread. Raises Busy where too many wait already."""
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(self._threads)
-        if self._limiter.statistics().tasks_waiting >= self._max_waiting:
+        if self.waiting >= self._max_waiting:
             raise Busy("too many requests wait already; try again in a moment")
         return await to_thread.run_sync(work, limiter=self._limiter)
+
+    @property
+    def waiting(self) -> int:
+        """How many predictions wait for a thread."""
+        return 0 if self._limiter is None else self._limiter.statistics().tasks_waiting
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run a verb that reads or writes the store in a thread."""

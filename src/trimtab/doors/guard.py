@@ -28,14 +28,14 @@ ANSWER_TIMEOUT_S = 60.0
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _INFER = re.compile(r"/(?:infer|predict)$|:(?:predict|classify|regress)$|^/invocations(?:/|$)")
 _JSON = ("application/json",)
-# Clients of these protocols send other kinds of body too, or do not say which: JSON and CSV to MLflow, tensors after
-# JSON to /v2, anything to TensorFlow Serving. A page can't use that: its browser says that a page asked (see _admit).
+# Clients of these protocols send other kinds of body too, or don't say which (Triton's, TensorFlow Serving's, curl -d).
+# A page can't use that: its browser says that a page asked (see _admit).
 _KINDS = ((re.compile(r"^/invocations(?:/|$)"), (*_JSON, "text/csv")),
-          (re.compile(r"^/v2/models/.*/infer$"), (*_JSON, "application/octet-stream")),
+          (re.compile(r"^/v2/models/.*/infer$"), (*_JSON, "application/octet-stream", "")),
+          (re.compile(r"^/v2/repository/"), (*_JSON, "")),
           (re.compile(r"^/v1/models/.*:"), (*_JSON, "", "application/x-www-form-urlencoded")))
-_MAY_BE_EMPTY = re.compile(r"^/v2/repository/")
 _LOCAL = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
-_MARKS = [(b"x-content-type-options", b"nosniff"),
+MARKS = [(b"x-content-type-options", b"nosniff"),
           (b"content-security-policy",
            b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
           (b"referrer-policy", b"no-referrer"), (b"cache-control", b"no-store"),
@@ -72,7 +72,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 begun = True
                 ending = [(b"connection", b"close")] if self.draining else []
-                message = {**message, "headers": [*message.get("headers", ()), *_MARKS, *ending]}
+                message = {**message, "headers": [*message.get("headers", ()), *MARKS, *ending]}
             await send(message)
 
         self.in_flight += 1
@@ -119,8 +119,7 @@ class Guard:
             raise Refused(408, Malformed(f"the body did not arrive within {self._body_timeout_s:.0f} s")) from None
         if size and scope["method"] in SAFE:
             raise Refused(400, Malformed(f"{scope['method']} takes no body"))
-        if scope["method"] not in SAFE and (size or (scope["method"] in ("POST", "PUT", "PATCH") and not
-                                                     _MAY_BE_EMPTY.match(scope["path"]))):
+        if (size or scope["method"] in ("POST", "PUT", "PATCH")) and scope["method"] not in SAFE:
             _need_kind(scope)
         return b"".join(parts)
 
@@ -141,10 +140,15 @@ def protocol_of(path: str) -> str:
     return {"v1": "v1", "v2": "v2", "invocations": "mlflow", "ping": "mlflow"}.get(first[0] if first else "", "")
 
 
+def is_local(host: bytes) -> bool:
+    """Is the name that the server was called by one of this machine's own?"""
+    return _LOCAL.fullmatch(host.decode("latin-1")) is not None
+
+
 def _admit(scope: Scope) -> None:
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
-    if not _LOCAL.fullmatch(host):
+    if len(hosts) != 1 or not is_local(hosts[0]):
         raise Refused(403, Forbidden("this server answers only as localhost, 127.0.0.1 or [::1]; call it by one of "
                                      "these names", host=host[:100]))
     if scope["method"] in SAFE:

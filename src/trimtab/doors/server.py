@@ -29,13 +29,13 @@ from starlette.types import Receive, Scope, Send
 
 from trimtab.doors import guard, wire
 from trimtab.doors.desk import DESK, Desk
+from trimtab.doors.inference.lane import Lane
 from trimtab.doors.routes import ROUTES
 from trimtab.doors.tending import Tender
-from trimtab.errors import Conflict, Forbidden, Malformed, NotFound, TrimtabError, UsageError
+from trimtab.errors import Conflict, Forbidden, Malformed, NotFound, TooLarge, TrimtabError, UsageError
 from trimtab.serving.answering import Recorder
 from trimtab.serving.engine import Engine
-from trimtab.serving.fallbacks import Fallbacks
-from trimtab.serving.source import RolloutSource
+from trimtab.serving.pulse import Pulse
 from trimtab.traffic.log import Durability, TrafficLog
 
 if TYPE_CHECKING:
@@ -60,9 +60,7 @@ def build_app(desk: Desk) -> guard.Guard:
 
 def make_engine(workspace: Workspace, record: Recorder | None = None) -> Engine:
     """An engine over the workspace's rollouts, not started. record: told each answer before it goes out."""
-    source = RolloutSource(workspace.rollouts, workspace.stages, workspace.versions)
-    fallbacks = Fallbacks(workspace.versions, workspace.datasets, workspace.traffic, workspace.clock)
-    return Engine(source, now=workspace.clock, ids=workspace.ids, log=guard.log, record=record, fallback=fallbacks.of)
+    return workspace.engine(record=record, log=guard.log)
 
 
 def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durability: Durability = "fast",
@@ -78,11 +76,12 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durab
     reach), Conflict (a port is taken), UsageError (no such address), MissingExtra (gRPC without grpcio).
     """
     listening = _listen(host, port)
-    closer = Closer(workspace.folder / "traffic")
+    closer = Closer(workspace.folder / "traffic", lambda: workspace.tables.note(by=workspace.actor))
     recorder = TrafficLog(workspace.folder / "traffic", writer=workspace.ids.short("w"), now=workspace.clock,
                           durability=durability, on_finished=closer.wake)
     engine = make_engine(workspace, recorder.append)
     tender = None if loop_every_s is None else Tender(workspace.folder, every_s=loop_every_s)
+    pulse = Pulse(engine.metrics, workspace.folder / "serving", writer=workspace.ids.short("w"), now=workspace.clock)
     desk = Desk(workspace, engine, default=default)
     calls: GrpcDoor | None = None
     try:
@@ -95,14 +94,11 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durab
         url = f"http://[{address}]:{bound}" if listening.family == socket.AF_INET6 else f"http://{address}:{bound}"
         if calls is not None and grpc_port is not None:
             url += f" and grpc://{calls.start(address, grpc_port)}"
-        app = build_app(desk)
         closer.start()
+        pulse.start()
         if tender is not None:
             tender.start()
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off",
-                                server_header=False, date_header=True, ws="none", timeout_keep_alive=KEEP_ALIVE_S,
-                                timeout_graceful_shutdown=DRAIN_S, backlog=2048)
-        _Server(config, app, lambda: on_ready(url)).run(sockets=[listening])
+        run(desk, recorder, listening, on_ready=lambda: on_ready(url))
     finally:
         if calls is not None:
             calls.stop(DRAIN_S)
@@ -111,15 +107,32 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durab
         engine.stop()
         recorder.close()
         closer.stop()
+        pulse.stop()
         listening.close()
+
+
+def run(desk: Desk, log: TrafficLog | None, listening: socket.socket, *, on_ready: Callable[[], object]) -> None:
+    """Answer on a listening socket until a signal says to end. log: where the desk's engine records."""
+    app = build_app(desk)
+    lane = Lane(desk, app, log)
+    config = uvicorn.Config(app, http=lane.connection, log_config=None, access_log=False, lifespan="off",  # type: ignore[arg-type]
+                            server_header=False, proxy_headers=False, ws="none", timeout_keep_alive=KEEP_ALIVE_S,
+                            timeout_graceful_shutdown=DRAIN_S, backlog=2048)
+
+    def ready() -> None:
+        lane.start()
+        on_ready()
+
+    _Server(config, app, ready).run(sockets=[listening])
 
 
 class Closer:
     """Has finished segments of traffic made into tables, in a process of its own: once at the start, for what killed
-    servers left, and whenever it is woken. Where that fails the segments stay as they are and are read as they are."""
+    servers left, and whenever it is woken. Where that fails the segments stay as they are and are read as they are.
+    on_closed: called after; what it can't do now is done the next time."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, on_closed: Callable[[], object]) -> None:
+        self._folder, self._on_closed = folder, on_closed
         self._due, self._stopping = threading.Event(), threading.Event()
         self._turn = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -127,7 +140,7 @@ class Closer:
 
     def start(self) -> None:
         """Begin, if there is something to do."""
-        if any(self._folder.glob("*/*.log")):
+        if any(self._folder.glob("*/*.*")):
             self._due.set()
         self._thread.start()
 
@@ -157,6 +170,10 @@ class Closer:
             ended = self._process.wait()
             if ended and not self._stopping.is_set():
                 guard.log("traffic.closing_failed", {"exit": ended})
+            try:
+                self._on_closed()
+            except TrimtabError as problem:
+                guard.log("traffic.not_noted", {"reason": str(problem)})
 
 
 class _Server(uvicorn.Server):
@@ -173,16 +190,38 @@ class _Server(uvicorn.Server):
             self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what waits in the backlog or on its way in, each answer closing its connection; then end.
+        """Take no new connection, answer what comes over those that are there, each answer closing its own; then end.
 
-        uvicorn alone resets a connection whose request it has not begun to read.
+        uvicorn alone resets a connection that it has not accepted yet, or whose request it has not begun to read.
         """
+        await self._stop_listening(sockets or [])
         self._app.draining = True
         begun, quiet = time.monotonic(), 0
-        while not self.force_exit and quiet < _QUIET_TICKS and time.monotonic() - begun < _LINGER_S:
+        while not self.force_exit and quiet < _QUIET_TICKS and time.monotonic() - begun < _LINGER_S \
+                and self.server_state.connections:
             await asyncio.sleep(_TICK_S)
             quiet = 0 if self._app.in_flight else quiet + 1
         await super().shutdown(sockets=sockets)
+
+    async def _stop_listening(self, sockets: list[socket.socket]) -> None:
+        """Who connected already is let in, who comes later is refused. Before any answer tells a client to come anew:
+        it would connect while the socket closes, and be reset."""
+        loop, waiting = asyncio.get_running_loop(), []
+        for listening in [one.dup() for one in sockets]:
+            for server in self.servers:
+                server.close()
+            listening.setblocking(False)
+            with contextlib.suppress(OSError):
+                while True:
+                    waiting.append(listening.accept()[0])
+            listening.close()
+        for each in waiting:
+            each.setblocking(False)
+            await loop.connect_accepted_socket(self._connection, each)
+
+    def _connection(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(config=self.config, server_state=self.server_state,  # type: ignore[call-arg]
+                                               app_state=self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -232,6 +271,8 @@ async def _told(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, TrimtabError)
     if problem.answer.http == 500:
         raise problem
+    if isinstance(problem, Malformed | TooLarge) and "model" in request.path_params:
+        request.scope[DESK].engine.metrics.refused(request.path_params["model"], problem.code)
     return wire.told(problem, protocol=guard.protocol_of(request.url.path))
 
 

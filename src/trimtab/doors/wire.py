@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, TypeVar, cast
 
 import msgspec
 from starlette.responses import Response
@@ -22,28 +23,48 @@ DUPLICATES_BELOW_BYTES = 64 << 10             # above, the second look would cos
 RETRY_AFTER_S = 1
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _FIELD = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
+_EXPECTED = re.compile(r"Expected `([^`]*)`, got `([^`]*)`$")
+_LACKS = re.compile(r"Object missing required field `([^`]*)`$")
+_EXTRA = re.compile(r"Object contains unknown field `([^`]*)`$")
+_KINDS = {"object": "an object ({…})", "array": "a list ([…])", "str": "text", "int": "a whole number",
+          "float": "a number", "bool": "true or false", "null": "null"}
 
 T = TypeVar("T")
 
 
-def decode(body: bytes, kind: type[T]) -> T:
-    """The body as a value of `kind`. Raises Malformed naming the field, TooLarge where it nests too deep."""
-    check(body)
+def decode(body: bytes, kind: type[T], *, keys: Callable[[T], int] | None = None) -> T:
+    """The body as a value of `kind`. Raises Malformed naming the field, TooLarge where it nests too deep.
+
+    keys: at least how many keys the value must have had. Where the body has as many colons, none of them was sent
+    twice, and the second look that a key sent twice needs is spared.
+    """
+    check(body, keys=keys is None)
     try:
-        return msgspec.json.decode(body, type=kind)
+        made: T = _decoder(cast(Any, kind)).decode(body)
+        if keys is not None and body.count(b":") != keys(made):
+            _check_keys(body)
+        return made
     except msgspec.ValidationError as wrong:
+        if keys is not None:
+            _check_keys(body)
         raise _malformed(str(wrong)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
         raise Malformed(f"the body is not JSON: {str(wrong)[:160]}. NaN and Infinity are not JSON; send null for a "
                         "missing value") from None
 
 
-def check(body: bytes) -> None:
-    """Raises Malformed where the body is empty or a key comes twice, TooLarge where it nests too deep."""
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def check(body: bytes, *, keys: bool = True) -> None:
+    """Raises Malformed where the body is empty or a key comes twice (unless not `keys`), TooLarge where it nests too
+    deep."""
     if not body.strip():
         raise Malformed("the body is empty; send a JSON object (Content-Type: application/json)")
     _check_depth(body)
-    if len(body) <= DUPLICATES_BELOW_BYTES:
+    if keys:
         _check_keys(body)
 
 
@@ -63,7 +84,7 @@ def reply(value: Mapping[str, object], status: int = 200, headers: Mapping[str, 
 
 def encode(value: object) -> bytes:
     """JSON bytes; floats that JSON can't hold become null (msgspec writes them so)."""
-    return msgspec.json.encode(value, enc_hook=_text)
+    return _encoder.encode(value)
 
 
 def told(problem: TrimtabError, *, protocol: str = "") -> Response:
@@ -95,12 +116,27 @@ def _text(value: object) -> str:
     raise TypeError(f"{type(value).__name__} has no place in an answer")
 
 
+_encoder = msgspec.json.Encoder(enc_hook=_text)
+
+
 def _malformed(text: str) -> Malformed:
     found = _FIELD.match(text)
     assert found is not None
-    what, path = found["what"], (found["path"] or "").lstrip(".")
-    field = f"{path}: " if path else ""
-    return Malformed(f"{field}{what.replace('`', '')}", **({"field": path} if path else {}))
+    what, path = _sentence(found["what"]), (found["path"] or "").lstrip(".")
+    return Malformed(f"{path or 'the body'} {what}", **({"field": path} if path else {}))
+
+
+def _sentence(what: str) -> str:
+    """What msgspec says of a value, in words that somebody who sends JSON uses."""
+    if match := _EXPECTED.match(what):
+        wanted, got = (" or ".join(_KINDS.get(kind.strip(), kind.strip()) for kind in text.split("|"))
+                       for text in match.groups())
+        return f"is {got}, {wanted} is expected"
+    if match := _LACKS.match(what):
+        return f"lacks {match[1]!r}; send it"
+    if match := _EXTRA.match(what):
+        return f"has a field {match[1]!r} that is not known here; leave it out"
+    return f"is wrong: {what.replace('`', '')}"
 
 
 def _check_depth(body: bytes) -> None:
@@ -118,8 +154,10 @@ def _check_depth(body: bytes) -> None:
 
 
 def _check_keys(body: bytes) -> None:
+    if len(body) > DUPLICATES_BELOW_BYTES:
+        return
     try:
-        json.loads(body, object_pairs_hook=_once)
+        json.loads(body.decode(), object_pairs_hook=_once)
     except _Twice as twice:
         raise Malformed(f"the key {twice.args[0][:80]!r} appears twice in one object; which of the two counts is not "
                         "defined. Send it once", field=str(twice.args[0])[:80]) from None

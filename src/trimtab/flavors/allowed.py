@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache
 
+from trimtab.flavors.table import TYPES
+
 _PRIMITIVES = frozenset(f"builtins.{name}" for name in ("bool", "float", "int", "str"))
 _SCALARS = frozenset("numpy." + name for name in (
     "bool", "bool_", "bytes_", "complex128", "complex64", "datetime64", "float16", "float32", "float64", "int16",
@@ -131,7 +133,7 @@ def allowed(loader: str) -> frozenset[str]:
     frozenset()
     """
     if loader == "ObjectNode":
-        return estimators() | _INTERNALS | _KERNELS | _LOSS_WRAPPERS | _LINKS | _DISTANCES
+        return estimators() | TYPES | _INTERNALS | _KERNELS | _LOSS_WRAPPERS | _LINKS | _DISTANCES
     if loader == "FunctionNode":
         return _FUNCTIONS | _ufuncs()
     return _FIXED.get(loader, frozenset())

@@ -97,7 +97,7 @@ def load(data: bytes, trusted: Iterable[str] = ()) -> object:
                  if version_warning(found.scikit_learn) else " Restore it from the blob store or a backup.")
         raise UntrustedModel(f"the model file can't be put together ({type(broken).__name__}: "
                              f"{str(broken)[:120]}).{where}") from None
-    sound.look(estimator)
+    sound.look(estimator, trusted)
     return estimator
 
 

@@ -2,23 +2,32 @@
 
 Trees and search structures keep raw row, node and column numbers that compiled code follows without looking; a
 crafted file could make it read outside of memory. After construction, and before the first prediction, every number
-is looked at.
+is looked at. Models of other libraries (`outside.py`) judge what they hold at the same moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from trimtab.errors import UntrustedModel
+from trimtab.flavors.outside import Outside
+from trimtab.flavors.python import Function
 
 
-def look(estimator: object) -> None:
-    """Raises UntrustedModel where a tree, forest, neighbour search or support vector machine points outside itself."""
+def look(estimator: object, trusted: Iterable[str] = ()) -> None:
+    """Raises UntrustedModel where a tree, forest, neighbour search or support vector machine points outside itself.
+
+    trusted: `module:function` references that may run. Raises it too where a network, graph or function is refused.
+    """
     for item in _walk(estimator):
         kind = f"{type(item).__module__}.{type(item).__name__}"
+        if isinstance(item, Outside):
+            item.check()
+        if isinstance(item, Function):
+            item.trust(frozenset(trusted))
         if kind == "sklearn.neighbors._kd_tree.KDTree" or kind == "sklearn.neighbors._ball_tree.BallTree":
             _need(_search_tree_is_sound(item), kind)
             continue

@@ -126,19 +126,19 @@ class _Desk:
         if wait := self.broken(trial):
             return wait
         if trial.rows < self.policy.step_rows:
-            return self.say("hold", f"v{trial.version} has answered {trial.rows:,} of {self.policy.step_rows:,} rows "
-                            f"at {_share(trial.share)}", subject=f"{_trial(trial)} at {_share(trial.share)}",
+            return self.say("hold", f"v{trial.version} has computed {trial.rows:,} of {self.policy.step_rows:,} rows "
+                            f"{_share(trial.share)}", subject=f"{_trial(trial)} {_share(trial.share)}",
                             version=trial.version)
         further = next((share for share in sorted(self.policy.steps) if share > trial.share), None)
         if further is not None:
-            return self.act("start_canary", f"v{trial.version} answered {trial.rows:,} rows at {_share(trial.share)} "
-                            f"with its guardrails clean; on to {_share(further)}", subject=_trial(trial),
-                            version=trial.version, share=further)
+            return self.act("start_canary", f"v{trial.version} computed {trial.rows:,} rows {_share(trial.share)} "
+                            f"with its guardrails clean; on to {further * 100:.3g}% of the traffic",
+                            subject=_trial(trial), version=trial.version, share=further)
         if trial.verdict == "better":
             return self.change("promote", trial.words or f"v{trial.version} is better", subject=_trial(trial),
                                version=trial.version)
         return self.say("hold", f"v{trial.version} against v{self.champion}: {trial.words}", version=trial.version,
-                        subject=f"{_trial(trial)} at {_share(trial.share)}")
+                        subject=f"{_trial(trial)} {_share(trial.share)}")
 
     def judge_last_good(self, trial: Trial) -> Decision | None:
         """The version before, in shadow: is it better than the one that took its place?"""
@@ -296,8 +296,7 @@ def _trial(trial: Trial) -> str:
 
 
 def _share(share: float) -> str:
-    return f"{share:.3g} of the traffic" if share and share < 0.01 else f"{share:.0%} of the traffic" if share \
-        else "shadow"
+    return "in shadow" if not share else f"at {share * 100:.3g}% of the traffic"
 
 
 def _span(time: timedelta) -> str:

@@ -17,7 +17,7 @@ from trimtab.config import Monitor as Settings
 from trimtab.data import contract_toml
 from trimtab.data.contract import Contract
 from trimtab.data.profile import profile as profiled
-from trimtab.errors import CheckFailed
+from trimtab.errors import CheckFailed, NotFound
 from trimtab.monitor.bets import design_effect
 from trimtab.monitor.harm import Risk
 from trimtab.monitor.windows import PREDICTION, Sketch, longest_run, numbers
@@ -66,8 +66,13 @@ class Baseline:
 
 def baseline_of(versions: Versions, datasets: Datasets, version: Version) -> Baseline:
     """The baseline of a version. Raises NotFound, BlobMissing, DigestMismatch where its data's profile is not there."""
-    contract = contract_toml.parse(versions.read(version, "contract.toml").decode())
-    dataset = Digest(str(versions.ingredient(version, "data")["dataset"]))
+    stated = contract_toml.parse(versions.read(version, "contract.toml").decode())
+    contract = stated.watched
+    named = versions.ingredient(version, "data").get("dataset")
+    if named is None:
+        raise NotFound(f"{version.name} was registered without its data, so what is normal for it is not known: it is "
+                       "not watched", version=version.name)
+    dataset = Digest(str(named))
     frame = datasets.load(dataset)
     lately = frame.tail(_lately(version))
     profile = profiled(lately, contract) if lately.height else datasets.profile(dataset)
@@ -75,7 +80,8 @@ def baseline_of(versions: Versions, datasets: Datasets, version: Version) -> Bas
                                   if column.name in profile}
     task = str(version.facts.get("task", "regression"))
     evaluation: Any = versions.evaluation(version) or {}
-    notes: list[str] = []
+    notes = [f"{column.name} is not watched: redacted (log = \"{column.log}\")" for column in stated.features
+             if column.name in stated.redacted]
     risk: Risk | None = None
     try:
         scored = stored(versions, version)

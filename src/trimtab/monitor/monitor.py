@@ -42,10 +42,11 @@ _SEED = 42
 
 class TrafficQuery(Protocol):
     """The rows that a version was asked about (`traffic/query.py`): columns `id`, `at`, `endpoint`, `stage`,
-    `features`, `output`, `probabilities`, `label`, `label_at`. `since` and `until` are inclusive."""
+    `features`, `output`, `probabilities`, `label`, `label_at`. `since` and `until` are inclusive; told_after
+    leaves out rows that no label came for after that moment (a time text)."""
 
     def __call__(self, model: str, *, since: datetime | None = None, until: datetime | None = None,
-                 version: int | None = None) -> pl.DataFrame: ...
+                 version: int | None = None, told_after: str | None = None) -> pl.DataFrame: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +221,8 @@ class Monitor:
             return None
         harm = Harm(risk=baseline.risk) if last is None or last.harm is None else last.harm
         horizon = max(4 * settings.labels.lag_s, _LEAST_HORIZON_S)
-        asked = self._asked(model, live, since=self._clock.now() - timedelta(seconds=horizon), until=until)
+        asked = self._asked(model, live, since=self._clock.now() - timedelta(seconds=horizon), until=until,
+                            told_after=harm.cursor)
         end = clock.to_text(until)
         order = sorted((str(at), name, place) for place, (at, name) in enumerate(zip(asked.label_at, asked.ids,
                                                                                      strict=True))
@@ -248,10 +250,11 @@ class Monitor:
         seen = (last.seq + 1) * _YEAR_S / max(elapsed, settings.every_s)
         return math.ceil(max(ordinary, seen, last.evidence.rate.windows_per_year))
 
-    def _asked(self, model: str, live: Live, *, since: datetime | None, until: datetime) -> Asked:
+    def _asked(self, model: str, live: Live, *, since: datetime | None, until: datetime,
+               told_after: str | None = None) -> Asked:
         import polars as pl
 
-        frame = self._traffic(model, since=since, until=until, version=live.version)
+        frame = self._traffic(model, since=since, until=until, version=live.version, told_after=told_after)
         if "endpoint" in frame.columns:
             frame = frame.filter(pl.col("endpoint") == live.endpoint)
         return Asked.of(frame)

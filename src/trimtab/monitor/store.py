@@ -72,10 +72,17 @@ class Windows:
 
     def first_at(self, model: str, version: int, endpoint: str) -> str | None:
         """When the first row of the first window was asked, as a time text; None where there is no window yet."""
+        return self._moment(windows.c.from_at, windows.c.seq, model, version, endpoint)
+
+    def last_at(self, model: str, version: int, endpoint: str) -> str | None:
+        """When the last row of the newest window was asked, as `first_at`."""
+        return self._moment(windows.c.to_at, windows.c.seq.desc(), model, version, endpoint)
+
+    def _moment(self, column: Any, order: Any, model: str, version: int, endpoint: str) -> str | None:
         with self._db.read() as conn:
-            query = sa.select(windows.c.from_at).where(
+            query = sa.select(column).where(
                 windows.c.model == model, windows.c.version == version, windows.c.endpoint == endpoint)
-            found: str | None = conn.execute(query.order_by(windows.c.seq).limit(1)).scalar_one_or_none()
+            found: str | None = conn.execute(query.order_by(order).limit(1)).scalar_one_or_none()
         return found
 
     @staticmethod

@@ -2,7 +2,7 @@
 
 The key is the SHA-256 of those components; inputs count by the digests of their content, so a step whose inputs come
 out the same is not done again (early cut-off). Blobs are stored first, then one row; the first writer wins. A lease per
-key keeps two workers from doing the same work; one that is killed lets go when its lease expires.
+key, renewed while the work lasts, keeps two workers from doing the same; one that is killed lets go when it expires.
 """
 
 from __future__ import annotations
@@ -78,9 +78,10 @@ class StepCache:
     """The done steps of one project in a workspace. Safe to share between threads and processes."""
 
     def __init__(self, db: Database, blobs: BlobStore, now: Clock, *, project: str, holder: str = "",
-                 sleep: Callable[[float], None] = time.sleep) -> None:
+                 sleep: Callable[[float], None] = time.sleep, beat_s: float | None = None) -> None:
         self._db, self._blobs, self._clock, self._project = db, blobs, now, project
         self._leases, self._holder, self._sleep = Leases(db, now), holder or f"process {os.getpid()}", sleep
+        self._beat_s = beat_s                  # how often a lease is renewed, else a third of its time
 
     def find(self, components: Components) -> Outputs | None:
         """The outputs of a step that was done, if all of its blobs are still there; marks them as used now."""
@@ -164,7 +165,8 @@ class StepCache:
         while (lease := self._leases.take(name, holder=self._holder, ttl=_LEASE)) is None:
             self._sleep(_POLL_S)
         try:
-            yield
+            with self._leases.renewed(lease, ttl=_LEASE, every_s=self._beat_s):
+                yield
         finally:
             self._leases.release(lease)
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from trimtab.config import suggest
 from trimtab.errors import ConfigInvalid
+from trimtab.flavors import table
 from trimtab.pipeline import recipes
 from trimtab.pipeline.custom import call, load_function
 from trimtab.pipeline.model import Task
@@ -93,7 +94,10 @@ def resolve(name: str, task: Task, *, root: Path, params: Params | None = None) 
 
 def _custom(name: str, task: Task, root: Path, params: dict[str, Any]) -> Candidate:
     function = load_function(name, root)
-    estimator = call(name, function, **params)
+    estimator, _ = _made(name, function, params)
+    flavor = table.of_model(estimator)
+    if flavor not in (table.SKLEARN, "python"):
+        return _outside(name, function, params, flavor)
     _judge(name, estimator, task)
     from sklearn.pipeline import Pipeline
     from sklearn.utils import get_tags
@@ -109,6 +113,23 @@ def _custom(name: str, task: Task, root: Path, params: dict[str, Any]) -> Candid
         return made.set_params(**seeds)        # the same inputs give the same model
 
     return Candidate(name=name, family="custom", style=style, pinned=params, build=build)
+
+
+def _outside(name: str, function: Callable[..., Any], params: dict[str, Any], flavor: str) -> Candidate:
+    """A network or booster: a new one for each fit, on scaled numbers, or on what trees take."""
+    table.require(flavor)
+    kind = table.kind(flavor)
+    return Candidate(
+        name=name, family="custom", style="trees" if kind.knows_missing else "scaled", pinned=params,
+        build=lambda pinned, situation: kind(make=lambda: _made(name, function, pinned), seed=situation.seed))
+
+
+def _made(name: str, function: Callable[..., Any], params: Params) -> tuple[Any, dict[str, Any]]:
+    """What the function returns: a model, or a model and what its `fit` takes (epochs, say)."""
+    made = call(name, function, **params)
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], dict):
+        return made
+    return made, {}
 
 
 def _judge(name: str, estimator: Any, task: Task) -> None:

@@ -36,7 +36,8 @@ from trimtab.pipeline.evaluation import (
 from trimtab.pipeline.explain import explain
 from trimtab.pipeline.fitting import FitFailed, answers
 from trimtab.pipeline.held_out import HeldOutRows, Role
-from trimtab.pipeline.model import Array, CandidateResult, Label, Learnable, Split, TrainReport
+from trimtab.pipeline.machine import unwrap
+from trimtab.pipeline.model import Array, CandidateResult, Label, Learnable, Split, Task, TrainReport
 from trimtab.pipeline.openings import open_held_out
 from trimtab.pipeline.report import Explained
 from trimtab.pipeline.stability import Refit, Refits
@@ -71,13 +72,14 @@ class Evaluated:
 
 def evaluate(train: TrainReport, data: Learnable, split: Split, project: ProjectConfig, *, blobs: BlobStore,
              db: Database, clock: Clock, by: str, rng: np.random.Generator, champion: Champion | None = None,
-             refit: Refit | None = None, models: Mapping[str, Any] | None = None, budget_s: float = BUDGET_S,
-             resamples: int = 1000, timer: Callable[[], float] = time.perf_counter,
+             refit: Refit | None = None, models: Mapping[str, Any] | None = None, decide: bool = True,
+             budget_s: float = BUDGET_S, resamples: int = 1000, timer: Callable[[], float] = time.perf_counter,
              say: Callable[[str], None] = lambda _: None) -> Evaluated:
     """Open the held-out rows of `split` for the run `train` and judge its candidates.
 
     data, split: those that `train` was made from. refit: how the chosen candidate is fitted on other rows; by default
-    as it was trained. models: candidates that are asked otherwise than through their file, by name. budget_s: seconds
+    as it was trained. models: candidates that are asked otherwise than through their file, by name. decide: choose a
+    threshold for two classes by what errors cost; without it the more probable class is the answer. budget_s: seconds
     for those refits. say: told what is being done. Raises ConfigInvalid for gates that can't be (before anything is
     opened), UntrustedModel, FitFailed or CheckFailed where the chosen model can't be judged.
     """
@@ -88,7 +90,7 @@ def evaluate(train: TrainReport, data: Learnable, split: Split, project: Project
         raise CheckFailed("no row is held out, so nothing can be evaluated; set split = { test = 0.2 } in trimtab.toml")
     with threadpool_limits(limits=project.train.threads):
         chosen = next(one for one in train.candidates if one.name == train.chosen)
-        models = {one.name: _load(one, blobs, project) for one in train.candidates if one.model is not None} \
+        models = {one.name: load_candidate(one, blobs, project) for one in train.candidates if one.model is not None} \
             | dict(models or {})
         model = models.get(train.chosen)
         if not hasattr(model, "predict"):
@@ -97,7 +99,7 @@ def evaluate(train: TrainReport, data: Learnable, split: Split, project: Project
         refits = stability.refit_elsewhere(data, split, refit or _refitter(chosen, data, split, project), rng=rng,
                                            budget_s=budget_s, forecast_s=chosen.fit_s)
         positive = _positive(project.model.positive, data.classes)
-        threshold = _threshold(refits, model, data, split, project, positive)
+        threshold = _threshold(refits, model, data, split, project, positive) if decide else None
         opening = open_held_out(db, clock, dataset=train.dataset, split=train.split, run=train.run, by=by)
         rows = HeldOutRows.of(data, split, positive=positive, rng=rng, resamples=resamples)
         say(f"scoring {len(models)} candidates on {len(rows.rows):,} held-out rows")
@@ -114,7 +116,8 @@ def evaluate(train: TrainReport, data: Learnable, split: Split, project: Project
             clusters=rows.clusters(losses[train.chosen]))
         shaken = stability.shake(
             task=data.task, predict=lambda X: answers(model, X, data.task, len(data.classes)), X=rows.X, y=rows.y,
-            reference=data.X[split.train], features=data.features, refits=refits, kind=split.kind, rng=rng)
+            reference=data.X[split.train], features=data.features, refits=refits, kind=split.kind, rng=rng,
+            rounding=_rounding(model, data.task))
         timed = _latency(model, rows.X, project, timer)
         verdicts = gate.judge(project.gates, task=train.task, chosen=train.chosen, candidates=list(cards),
                               metrics=metrics, paired=paired, latency=timed)
@@ -141,7 +144,7 @@ def _refitter(chosen: CandidateResult, data: Learnable, split: Split, project: P
                     rules=project.features)
 
 
-def _load(one: CandidateResult, blobs: BlobStore, project: ProjectConfig) -> Any:
+def load_candidate(one: CandidateResult, blobs: BlobStore, project: ProjectConfig) -> Any:
     """The fitted pipeline, or the sentence that says why it can't be loaded."""
     assert one.model is not None
     if ":" in one.name:
@@ -251,6 +254,12 @@ def _champion(train: TrainReport, champion: Champion, chosen: Array, rows: HeldO
     fair = champion.split == train.split
     return rows.compare(chosen, losses, role="champion", against=name, metric=train.metric, fair=fair, note="" if fair
                         else "not the split that the champion was trained on, so it may have seen these rows")
+
+
+def _rounding(model: Any, task: Task) -> Callable[[Array], float]:
+    """Known of regressions by kernel machines: sums of many terms that cancel."""
+    machine = unwrap(model) if task == "regression" else None
+    return (lambda X: 0.0) if machine is None else machine.rounding
 
 
 def _latency(model: Any, X: Array, project: ProjectConfig, timer: Callable[[], float]) -> Latency:

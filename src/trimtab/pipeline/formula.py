@@ -15,6 +15,7 @@ import numpy as np
 from trimtab.pipeline.machine import core, unwrap
 from trimtab.pipeline.model import Array, Feature, Index, Label
 
+_RESOLVED = 32 * float(np.finfo(np.float64).eps)
 _LINEAR = {"LinearRegression", "Ridge", "Lasso", "LogisticRegression", "ElasticNet", "RidgeCV", "LassoCV",
            "BayesianRidge"}
 
@@ -77,7 +78,11 @@ class LinearForm:
 
 
 def linear_forms(pipeline: Any, features: Sequence[Feature], classes: Sequence[Label] = ()) -> tuple[LinearForm, ...]:
-    """A linear model in the columns' own units; one form, or one per class for more than two. Empty for others."""
+    """A linear model in the columns' own units; one form, or one per class for more than two. Empty for others.
+
+    A weight is a difference of two answers; one below what rounding makes of equal answers (32 ε of the largest of
+    them) can't be told from 0, and is 0; so is the intercept.
+    """
     model, _, _, _ = core(pipeline)
     if type(model).__name__ not in _LINEAR:
         return ()
@@ -96,9 +101,10 @@ def linear_forms(pipeline: Any, features: Sequence[Feature], classes: Sequence[L
     labels = [""] if not classes else [str(classes[-1])] if len(classes) == 2 else [str(c) for c in classes]
     if values.shape[1] != len(labels):         # a class was never seen in training
         return ()
-    return tuple(LinearForm(of=label, intercept=float(column[0]),
-                            weights=tuple(zip(names, (column[1:] - column[0]).tolist(), strict=True)))
-                 for label, column in zip(labels, values.T, strict=True))
+    numbers = np.vstack([values[:1], values[1:] - values[0]])
+    numbers[np.abs(numbers) <= _RESOLVED * np.abs(values).max(axis=0)] = 0.0
+    return tuple(LinearForm(of=label, intercept=first, weights=tuple(zip(names, weights, strict=True)))
+                 for label, (first, *weights) in zip(labels, numbers.T.tolist(), strict=True))
 
 
 def formula(pipeline: Any, features: Sequence[Feature], classes: Sequence[Label] = (), *, most: int = 12) -> str:
@@ -119,10 +125,12 @@ def formula(pipeline: Any, features: Sequence[Feature], classes: Sequence[Label]
 
 
 def _linear_line(form: LinearForm, most: int) -> str:
-    shown = sorted(form.weights, key=lambda item: -abs(item[1])) if len(form.weights) > most else list(form.weights)
+    shown = [(name, weight) for name, weight in form.weights if weight]
+    if len(shown) > most:
+        shown.sort(key=lambda item: -abs(item[1]))
     left = f"score of {form.of}" if form.of else "ŷ"
     right = "".join(f" {_signed(weight)}·{name}" for name, weight in shown[:most])
-    more = f" + {len(form.weights) - most} more terms" if len(form.weights) > most else ""
+    more = f" + {len(shown) - most} more terms" if len(shown) > most else ""
     return f"{left} = {_number(form.intercept)}{right}{more}"
 
 

@@ -37,6 +37,7 @@ class KernelMachine:
     coefficients: Array
     intercepts: Array
     pairs: tuple[tuple[int, ...], ...] = ()
+    magnitudes: Array | None = None           # (sums, m): what |coefficients| would be without cancelling in them
     facts: dict[str, float] = field(default_factory=dict)
     prepare: Any = None
 
@@ -51,6 +52,20 @@ class KernelMachine:
 
         found: Array = pairwise_kernels(self.prepared(X), self.support, metric=self.kernel, **self.theta)
         return found
+
+    def rounding(self, X: Array) -> float:
+        """How far apart two answers for the same row can be by rounding alone: the standard bound of the sums, and of
+        squared distances made from products; the largest over rows X and sums. 0 where no bound is known (other
+        kernels than RBF and linear).
+        """
+        if self.kernel not in ("rbf", "linear"):
+            return 0.0
+        x, z = self.prepared(X), self.support
+        sizes = (x**2).sum(1)[:, None] + (z**2).sum(1)
+        K = np.abs(self.values(X)) if self.kernel == "rbf" else np.sqrt((x**2).sum(1)[:, None] * (z**2).sum(1))
+        steps = 2 * len(z) + (z.shape[1] + 4) * (1 + 2 * self.theta.get("gamma", 0.0) * sizes)
+        weights = np.abs(self.coefficients) if self.magnitudes is None else self.magnitudes
+        return float(2 * np.finfo(np.float64).eps * ((K * steps) @ weights.T).max())
 
     @property
     def shown_kernel(self) -> str:
@@ -115,12 +130,14 @@ def _nystroem(model: Any, scale: float, shift: float, before: Any) -> KernelMach
     """φ(x) = K(x, Z) Nᵀ and f = wᵀφ + b, so αᵢ = (wᵀN)ᵢ."""
     mapped, machine = model[0], model[1]
     weights = np.atleast_2d(machine.coef_) @ mapped.normalization_
+    magnitudes = np.abs(np.atleast_2d(machine.coef_)) @ np.abs(mapped.normalization_)
     classes = tuple(range(len(getattr(machine, "classes_", ()))))
     pairs = () if not classes else ((0, 1),) if len(classes) == 2 else tuple((c,) for c in classes)
     facts = {"λ": float(machine.alpha)} if hasattr(machine, "alpha") else {"C": float(machine.C)}
     return KernelMachine(
         kind="Nyström approximation", kernel=mapped.kernel, theta=_theta(mapped, mapped.gamma),
         support=mapped.components_, rows=mapped.component_indices_.astype(np.int64), coefficients=scale * weights,
+        magnitudes=scale * magnitudes,
         intercepts=scale * np.atleast_1d(machine.intercept_) + shift, pairs=pairs, facts=facts, prepare=before)
 
 

@@ -1,7 +1,7 @@
 """Is everything that was recorded still what was recorded?
 
-The journal's chain and signed head, each version's signature and bytes, and that what is live, named and registered
-now is what the journal's rows lead to.
+The journal's chain and signed head, each version's signature and bytes, each closed table of traffic, and that what is
+live, named and registered now is what the journal's rows lead to.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ class AuditReport:
     head: Head
     versions: int
     tombstones: int
+    tables: int                               # of traffic, closed
     kept_seq: int | None                      # the row of the head that was kept elsewhere, if one was given
     journal_only: bool
 
     def to_json(self) -> dict[str, object]:
         """As `audit verify --json` prints it."""
         return {"schema": "trimtab.audit/1", "ok": True, "rows": self.rows, "head": self.head.to_json(),
-                "versions": self.versions, "tombstones": self.tombstones, "kept_head": self.kept_seq,
+                "versions": self.versions, "tombstones": self.tombstones, "tables": self.tables,
+                "kept_head": self.kept_seq,
                 "journal_only": self.journal_only}
 
 
@@ -39,9 +41,10 @@ def verify(workspace: Workspace, *, head_file: Path | None = None, journal_only:
     file that can't be read."""
     kept = read_head(head_file) if head_file is not None else None
     head = workspace.journal.verify(kept)
-    count = tombstones = 0
+    count = tombstones = tables = 0
     if not journal_only:
         _check_state(workspace)
+        tables = workspace.tables.verify()
         for model in workspace.versions.models():
             for version in workspace.versions.list(model, deleted=True):
                 if version.deleted_at is None:
@@ -50,8 +53,8 @@ def verify(workspace: Workspace, *, head_file: Path | None = None, journal_only:
                 else:
                     signing.check(workspace.keyring, version)
                     tombstones += 1
-    return AuditReport(rows=head.seq, head=head, versions=count, tombstones=tombstones, journal_only=journal_only,
-                       kept_seq=kept.seq if kept else None)
+    return AuditReport(rows=head.seq, head=head, versions=count, tombstones=tombstones, tables=tables,
+                       journal_only=journal_only, kept_seq=kept.seq if kept else None)
 
 
 def read_head(path: Path) -> Head:

@@ -1,4 +1,4 @@
-"""How does an estimator that was fitted elsewhere become a version?  `trimtab.register("risk", model, train=…, test=…)`
+"""How does a model that was fitted elsewhere become a version?  `trimtab.register("risk", model, train=…, test=…)`
 
 No decorator and no wrapper class: the rows that it was trained and tested on make the dataset version and the contract;
 it is judged beside the trivial baseline on the test rows, saved without pickle, and registered like any other.
@@ -7,10 +7,11 @@ it is judged beside the trivial baseline on the test rows, saved without pickle,
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -21,11 +22,14 @@ from trimtab.data import infer
 from trimtab.data.contract import Contract
 from trimtab.data.table import Table
 from trimtab.errors import CheckFailed, UsageError
-from trimtab.flavors import sklearn as flavor
+from trimtab.flavors import sklearn as skops_file
+from trimtab.flavors import table
+from trimtab.flavors.python import Function
 from trimtab.names import check_name
 from trimtab.pipeline import artifacts, prepare
 from trimtab.pipeline.budget import Stopwatch
 from trimtab.pipeline.candidates import resolve
+from trimtab.pipeline.custom import load_function
 from trimtab.pipeline.evaluate import evaluate
 from trimtab.pipeline.fitting import FitFailed, answers
 from trimtab.pipeline.model import CandidateResult, Learnable, Split, TrainReport
@@ -42,30 +46,45 @@ from trimtab.workspace import Workspace, locate
 
 OWN = "own"                                    # the candidate's name in the report
 _TRIED_ROWS = 200
+Input = Literal["matrix", "frame", "polars"]
 
 
 def register(model: str, estimator: Any, *, train: tuple[Any, Any], test: tuple[Any, Any], note: str = "",
-             workspace: str | Path | Workspace | None = None) -> ModelVersion:
-    """Judge a fitted scikit-learn estimator on `test` and register it as the next version of `model`.
+             workspace: str | Path | Workspace | None = None, trusted: Sequence[str] = (),
+             convert: Literal["", "onnx"] = "") -> ModelVersion:
+    """Judge a fitted model on `test` and register it as the next version of `model`.
 
-    train, test: (X, y); X a pandas or Polars frame or a matrix, shape (rows, features), y shape (rows,). In a project
-    of that model its contract, gates and costs apply, else a contract is inferred from the rows. An estimator that
-    needs a pandas frame (it picks columns by name) is served with one. Raises UsageError (shapes; not fitted),
-    UntrustedModel (types that can't be saved or are not trusted), CheckFailed.
+    estimator: of scikit-learn; a Keras, XGBoost, LightGBM or ONNX model, or the path of a `.keras` or `.onnx` file,
+    which take numbers (of classes sorted by label); or "module:function", which takes a Polars frame. train, test:
+    (X, y); X a pandas or Polars frame or a matrix, shape (rows, features), y shape (rows,). In a project of that model
+    its contract, gates and costs apply, else a contract is inferred from the rows. A classifier's answer is the class
+    that it predicts itself, unless trimtab.toml has [decision] costs, which choose a threshold. An estimator that
+    needs a pandas frame (it picks columns by name) is served with one. trusted: types, and functions, allowed besides
+    `[model] trusted`. convert: "onnx" to answer through ONNX Runtime where a converted graph agrees. Raises UsageError
+    (shapes; not fitted), MissingExtra, UntrustedModel (what can't be saved or is not trusted), CheckFailed.
     """
     check_name("model", model)
-    if not hasattr(estimator, "predict"):
-        raise UsageError(f"{type(estimator).__name__} has no predict; give a fitted scikit-learn estimator")
-    _require_fitted(estimator)
+    flavor = table.of_model(estimator)
+    if flavor == table.SKLEARN:
+        if not hasattr(estimator, "predict"):
+            raise UsageError(f"{type(estimator).__name__} has no predict; give a fitted scikit-learn estimator")
+        _require_fitted(estimator)
     space = workspace if isinstance(workspace, Workspace) else Workspace.open(locate(workspace), create=True)
     project = _project(model, space)
-    table, split, contract = _rows(model, train, test, project)
-    config = project.config if project else _config(model, contract, table.frame)
-    task = prepare.task_of(config, contract, table.frame)
-    dataset = space.datasets.record(table, contract, by=space.actor).digest
-    learnable, _ = prepare.encoded(table.frame, contract, _plain(config), task, dataset)
-    saved, by_frame = _fitting(estimator, learnable, split, contract, test[0])
-    return _judged(space, config, contract, learnable, split, saved, by_frame, estimator, note)
+    rows, split, contract = _rows(model, train, test, project)
+    config = project.config if project else _config(model, contract, rows.frame)
+    config = _trusting(config, trusted)
+    task = prepare.task_of(config, contract, rows.frame)
+    if flavor != table.SKLEARN:
+        values = np.concatenate([np.asarray(train[1]), np.asarray(test[1])])
+        estimator = table.estimator(estimator, None if task == "regression" else np.unique(values))
+    if isinstance(estimator, Function):
+        load_function(estimator.reference, config.root)
+        estimator.trust(frozenset(config.model.trusted))
+    dataset = space.datasets.record(rows, contract, by=space.actor).digest
+    learnable, _ = prepare.encoded(rows.frame, contract, _plain(config), task, dataset)
+    saved, asked_with = _fitting(estimator, learnable, split, contract, test[0])
+    return _judged(space, config, contract, learnable, split, saved, asked_with, estimator, note, convert)
 
 
 def _require_fitted(estimator: Any) -> None:
@@ -134,30 +153,35 @@ def _config(model: str, contract: Contract, frame: pl.DataFrame) -> ProjectConfi
 
 def _plain(config: ProjectConfig) -> ProjectConfig:
     """Without the project's own transform: the estimator was fitted on these columns."""
-    import msgspec
-
     return msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, features=None))
 
 
-def _fitting(estimator: Any, data: Learnable, split: Split, contract: Contract, X_test: Any) -> tuple[Any, bool]:
-    """(the estimator as it will be saved, whether it needs a pandas frame)."""
+def _trusting(config: ProjectConfig, trusted: Sequence[str]) -> ProjectConfig:
+    names = tuple(dict.fromkeys((*config.model.trusted, *trusted)))
+    return msgspec.structs.replace(config, model=msgspec.structs.replace(config.model, trusted=names))
+
+
+def _fitting(estimator: Any, data: Learnable, split: Split, contract: Contract, X_test: Any) -> tuple[Any, Input]:
+    """(the estimator as it will be saved, what it is asked with)."""
+    if isinstance(estimator, Function):
+        return estimator, "polars"
     own = copy.deepcopy(estimator)
     _forget_names(own)                                       # it is asked with a matrix, whose columns have no names
     rows = split.test[:_TRIED_ROWS]
     want = np.asarray(estimator.predict(X_test[:_TRIED_ROWS]))
     try:
         if np.array_equal(np.asarray(own.predict(data.X[rows])), want):
-            return own, False
+            return own, "matrix"
     except (ValueError, TypeError, IndexError):
         pass                                                  # it wants column names or raw categories
     try:
-        again = np.asarray(estimator.predict(_frame(contract, data.X[rows])))
+        again = np.asarray(estimator.predict(_asking("frame", contract)(data.X[rows])))
     except (ValueError, TypeError, LookupError) as problem:
         said = str(problem).splitlines()[0][:120]
         raise UsageError(f"the estimator refuses the rows as trimtab stores them ({said}); put what prepares them into "
                          "one sklearn Pipeline with it, and fit that") from None
     if np.array_equal(again, want):
-        return estimator, True
+        return estimator, "frame"
     raise UsageError("the estimator answers otherwise for the rows as trimtab stores them than for those you gave: was "
                      "it fitted on the train rows given here, without a step outside the estimator (a scaler, an "
                      "encoder)? Put such steps into one sklearn Pipeline")
@@ -174,19 +198,22 @@ def _forget_names(value: Any) -> None:
             _forget_names(part)
 
 
-def _frame(contract: Contract, X: Any) -> Any:
-    return to_pandas(contract, decode(contract, X))
+def _asking(kind: Input, contract: Contract) -> Callable[[Any], Any]:
+    """How encoded rows become what the estimator takes."""
+    if kind == "polars":
+        return lambda X: decode(contract, X)
+    return (lambda X: to_pandas(contract, decode(contract, X))) if kind == "frame" else lambda X: X
 
 
 class Asked:
     """An estimator in the terms of the pipeline: asked with the encoded matrix, classes as codes.
 
-    contract: of the pandas frame that it wants; None for one that takes the matrix. Raises CheckFailed for a class that
-    the test rows do not have, as their codes would not fit.
+    rows: makes of the matrix what it takes. Raises CheckFailed for a class that the test rows do not have, as their
+    codes would not fit.
     """
 
-    def __init__(self, estimator: Any, contract: Contract | None, classes: Sequence[Any]) -> None:
-        self._estimator, self._contract = estimator, contract
+    def __init__(self, estimator: Any, rows: Callable[[Any], Any], classes: Sequence[Any]) -> None:
+        self._estimator, self._rows = estimator, rows
         if classes:
             known = np.asarray(estimator.classes_).tolist()
             if not set(known) <= set(classes):
@@ -204,23 +231,21 @@ class Asked:
         code = dict(zip(np.asarray(self._estimator.classes_).tolist(), self.classes_.tolist(), strict=True))
         return np.array([code[label] for label in found.tolist()], dtype=np.int64)
 
-    def _rows(self, X: Any) -> Any:
-        return X if self._contract is None else _frame(self._contract, X)
-
 
 def _judged(space: Workspace, config: ProjectConfig, contract: Contract, data: Learnable, split: Split, saved: Any,
-            by_frame: bool, estimator: Any, note: str) -> ModelVersion:
-    model = config.model.name
-    run = space.runs.start("train", model, by=space.actor, params={"estimator": type(estimator).__name__},
+            asked_with: Input, estimator: Any, note: str, convert: str) -> ModelVersion:
+    model, rows = config.model.name, _asking(asked_with, contract)
+    made_by = getattr(estimator, "reference", type(estimator).__name__)
+    run = space.runs.start("train", model, by=space.actor, params={"estimator": made_by},
                            inputs={"dataset": str(data.dataset), "split": split.digest}, tags={"brought": "yes"})
-    mine = flavor.save(saved)
+    mine = skops_file.save(saved)
     dummy = train_one(data, split, resolve("dummy", data.task, root=config.root),
                       watch=Stopwatch(config.train.budget.minutes))
-    floor = flavor.save(dummy.estimator)
+    floor = skops_file.save(dummy.estimator)
     results = (
-        CandidateResult(name=OWN, family="custom", model=put_bytes(space.blobs, mine.files[flavor.FILE]),
-                        types=mine.types, notes=(f"{type(estimator).__name__}, fitted outside trimtab",)),
-        CandidateResult(name="dummy", family="baseline", model=put_bytes(space.blobs, floor.files[flavor.FILE]),
+        CandidateResult(name=OWN, family="custom", model=put_bytes(space.blobs, mine.files[skops_file.FILE]),
+                        types=mine.types, notes=(f"{made_by}, fitted outside trimtab",)),
+        CandidateResult(name="dummy", family="baseline", model=put_bytes(space.blobs, floor.files[skops_file.FILE]),
                         types=floor.types, mean=dummy.scores.mean, folds=dummy.scores.losses, se=dummy.scores.se))
     report = TrainReport(
         run=run.id, model=model, task=data.task, metric=metric_of(data.task), candidates=results, chosen=OWN,
@@ -228,23 +253,25 @@ def _judged(space: Workspace, config: ProjectConfig, contract: Contract, data: L
         classes=data.classes, features=data.features, preprocessing=())
     done = evaluate(report, data, split, config, blobs=space.blobs, db=space.db, clock=space.clock, by=space.actor,
                     rng=np.random.default_rng(config.model.split.seed),
-                    refit=_refit(estimator, data, contract if by_frame else None),
-                    models={OWN: Asked(saved, contract if by_frame else None, data.classes)})
+                    refit=_refit(estimator, data, rows),
+                    decide=config.decision != configuration.Decision(),    # else the classes stay those it predicts
+                    models={OWN: Asked(saved, rows, data.classes)})
     found = done.evaluation
     space.runs.log(run.id, {name: one.value for name, one in found.metrics.items()})
     space.runs.finish(run.id, outputs={"report": artifacts.save_report(space.blobs, report)})
     parts = registering.parts(report, _plain(config), contract, space.blobs, threshold=found.threshold,
+                              rows=data.X[split.test] if asked_with == "matrix" else None, convert=convert,
+                              runs=(made_by,) if isinstance(estimator, Function) else (),
                               positive=found.decision.positive if found.decision else None)
     version = space.versions.register(
-        model, parts.files, flavor="sklearn", types=parts.types, ingredients=parts.ingredients,
-        facts={**parts.facts, "input": "frame" if by_frame else "matrix", "brought": True, "candidate":
-               type(estimator).__name__},
+        model, parts.files, flavor=parts.flavor, types=parts.types, ingredients=parts.ingredients,
+        facts={**parts.facts, "input": asked_with, "brought": True, "candidate": made_by},
         evaluation=found.to_json(), gates="passed" if found.gates.passed else "failed", run=run.id, note=note,
         by=space.actor)
     return ModelVersion(space, version)
 
 
-def _refit(estimator: Any, data: Learnable, contract: Contract | None) -> Any:
+def _refit(estimator: Any, data: Learnable, rows_of: Callable[[Any], Any]) -> Any:
     """How the same estimator is fitted on other rows."""
     from sklearn.base import clone
 
@@ -255,11 +282,11 @@ def _refit(estimator: Any, data: Learnable, contract: Contract | None) -> Any:
         if "random_state" in fresh.get_params():
             fresh.set_params(random_state=seed)
         try:
-            fresh.fit(data.X[rows] if contract is None else _frame(contract, data.X[rows]), labels[rows])
+            fresh.fit(rows_of(data.X[rows]), labels[rows])
         except (ValueError, TypeError, LookupError) as problem:    # it wants pandas' own categories, say
             raise FitFailed(f"it can't be fitted again on the rows as trimtab stores them: "
                             f"{str(problem).splitlines()[0][:120]}") from problem
-        asked = Asked(fresh, contract, data.classes)
+        asked = Asked(fresh, rows_of, data.classes)
         return lambda at: answers(asked, at, data.task, len(data.classes))
 
     return refit

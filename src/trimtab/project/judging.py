@@ -101,10 +101,11 @@ def _register(project: Folder, trained: TrainReport, done: Evaluated, prepared: 
     workspace, found = project.workspace, done.evaluation
     parts = registering.parts(
         trained, project.config, prepared.contract, workspace.blobs, threshold=found.threshold,
-        positive=found.decision.positive if found.decision else None, rows=rows)
+        rows=prepared.learnable.X[prepared.split.test], kept_split=rows,
+        positive=found.decision.positive if found.decision else None)
     before = workspace.journal.head().seq
     version = workspace.versions.register(
-        project.name, parts.files, flavor="sklearn", types=parts.types, ingredients=parts.ingredients,
+        project.name, parts.files, flavor=parts.flavor, types=parts.types, ingredients=parts.ingredients,
         facts={**parts.facts, **facts}, evaluation=found.to_json(), gates="passed" if found.gates.passed else "failed",
         run=trained.run, note=note, by=by)
     return ModelVersion(workspace, version), workspace.journal.head().seq > before

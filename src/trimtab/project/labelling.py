@@ -8,10 +8,12 @@ from typing import Any
 
 import polars as pl
 
+from trimtab.data.contract_toml import parse
 from trimtab.data.lookup import near
 from trimtab.data.readers import read_table
 from trimtab.errors import DataUnreadable, UsageError
 from trimtab.traffic.labels import KeyKind, Told
+from trimtab.traffic.redaction import key_of
 from trimtab.workspace import Workspace
 
 PREDICTION = ("prediction", "prediction_id", "id")
@@ -50,7 +52,21 @@ def tell(workspace: Workspace, model: str, kind: KeyKind, told: Sequence[tuple[s
     Raises NotFound (model), DataUnreadable (a key or a truth that none can be).
     """
     name = workspace.versions.resolve(model).model
+    if kind == "key":
+        told = _as_recorded(workspace, name, told)
     kept = workspace.labels.put(name, kind, told, by=workspace.actor)
     keys = list(dict.fromkeys(key for key, _ in told))
     known = workspace.traffic.known(name, "id" if kind == "prediction" else "key", keys)
     return replace(kept, unknown=len(keys) - known)
+
+
+def _as_recorded(workspace: Workspace, model: str, told: Sequence[tuple[str, object]]) -> Sequence[tuple[str, object]]:
+    """The same with the keys as the flight recorder keeps them. Raises UsageError where it keeps none."""
+    live = workspace.rollouts.current(model)
+    version = workspace.versions.resolve(model) if live is None else workspace.versions.get(model, live.version)
+    contract = parse(workspace.versions.read(version, "contract.toml").decode())
+    if contract.redacted.get(contract.id_column or "") == "drop":
+        raise UsageError(f"the recorded rows of {model} have no key: contract.toml drops {contract.id_column}. Tell "
+                         "labels by prediction ids, or let it be hashed: trimtab contract edit "
+                         f"{contract.id_column} --log hash")
+    return [(str(key_of(key, contract, lambda: workspace.redaction)), value) for key, value in told]

@@ -114,9 +114,14 @@ def gather(project: Folder, champion: Version, endpoint: str, *, until: str, beg
     if not rows.height:
         raise CheckFailed(f"no labelled row at {endpoint!r} of {champion.model} is new to v{champion.number}; tell "
                           "labels with trimtab label")
-    table = keep_contract(_table(rows, contract), _told_of(rows, contract), most=1.0)
+    whole_rows = rows.filter(pl.col("redacted") == "[]")
+    redacted = rows.height - whole_rows.height
+    hidden = f"{redacted:,} have columns that recorded traffic redacts (log, in contract.toml)"
+    if not whole_rows.height:
+        raise CheckFailed(f"none of {rows.height:,} labelled rows can be learned from: {hidden}")
+    table = keep_contract(_table(whole_rows, contract), _told_of(rows, contract), most=1.0)
     if not table.rows:
-        raise CheckFailed(f"none of {rows.height:,} labelled rows can be learned from; the first: "
+        raise CheckFailed(f"none of {whole_rows.height:,} labelled rows can be learned from; the first: "
                           f"{table.quarantined[0]}")
     new = _like(table.frame, base)
     whole = Table(frame=pl.concat([base, new]), source=f"{version.source.split(' + ')[0]} + traffic until {until[:16]}")
@@ -125,7 +130,8 @@ def gather(project: Folder, champion: Version, endpoint: str, *, until: str, beg
     split = _extended(project, before, base, new, whole.frame)
     return Lesson(dataset=recorded.digest, split=split, before=base.height, traffic=new.height,
                   lately=max(0, lately(rows, began) - len(table.quarantined)) if began else 0,
-                  aside=len(table.quarantined), first=str(table.quarantined[0]) if table.quarantined else "",
+                  aside=len(table.quarantined) + redacted,
+                  first=str(table.quarantined[0]) if table.quarantined else hidden if redacted else "",
                   fair=not np.isin(split.test, before.train).any())
 
 

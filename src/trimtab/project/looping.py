@@ -52,6 +52,7 @@ class Loop:
     def __init__(self, workspace: Workspace, *, spawn: bool = True, holder: str = "",
                  timer: Callable[[], float] = time.perf_counter, stop: threading.Event | None = None) -> None:
         self._workspace, self._stop = workspace, stop or threading.Event()
+        self._shown: dict[object, Trial | None] = {}
         retrain: Retrain = lambda order, beat: learning.retrain(workspace, order, beat, timer=timer)  # noqa: E731
         if spawn:
             from trimtab.project.spawning import Spawned
@@ -59,9 +60,13 @@ class Loop:
             retrain = Spawned(workspace.folder, stop=self._stop)
         self._reconciler = Reconciler(
             observe=Observe(rollouts=workspace.rollouts, alerts=workspace.alerts, now=workspace.clock,
-                            trial=self._trial, labels=self._labels),
+                            trial=self._trial, labels=self._labels, crossed=self._crossed),
             actions=Deeds(workspace, retrain), decisions=workspace.decisions, leases=workspace.leases,
             policies=lambda model: policy(workspace, model), holder=holder or workspace.ids.short("l"))
+
+    def models(self) -> list[str]:
+        """Those that serve."""
+        return sorted({row.model for row in self._workspace.rollouts.all_live()})
 
     def tick(self, model: str | None = None) -> list[Ticked]:
         """One turn for a model, or for each that serves. What hinders one model does not hinder the others.
@@ -69,7 +74,7 @@ class Loop:
         Raises what reading the rollouts raises: StoreUnreachable, then nothing can be done.
         """
         live = self._workspace.rollouts.all_live()
-        names = sorted({row.model for row in live if model in (None, row.model)})
+        names = [model] if model is not None else sorted({row.model for row in live})
         found = [self._turn(name, sorted(row.endpoint for row in live if row.model == name)) for name in names
                  if not self._stop.is_set()]
         tell_due(self._workspace)
@@ -77,9 +82,11 @@ class Loop:
 
     def step(self, model: str, endpoint: str = PRODUCTION, *, dry_run: bool = False) -> Step:
         """The one thing that is to be done now, done, or (`dry_run`) only said."""
+        self._shown.clear()
         return self._reconciler.step(model, endpoint, dry_run=dry_run)
 
     def _turn(self, model: str, endpoints: list[str]) -> Ticked:
+        self._shown.clear()
         watched, steps = None, list[Step]()
         try:
             watched = self._workspace.monitor.step(model)
@@ -90,8 +97,17 @@ class Loop:
         return Ticked(model=model, watched=watched, steps=tuple(steps))
 
     def _trial(self, model: str, endpoint: str, champion: int) -> Trial | None:
-        return trials.trial(self._workspace, policy(self._workspace, model), model, endpoint, champion)
+        """What a trial shows, looked at once a turn: it takes all that was recorded of it."""
+        stage, allowed = self._workspace.stages.current(model, endpoint), policy(self._workspace, model)
+        key = (model, endpoint, champion, None if stage is None else stage.revision, allowed.digest)
+        if key not in self._shown:
+            self._shown[key] = trials.trial(self._workspace, allowed, model, endpoint, champion)
+        return self._shown[key]
+
+    def _crossed(self, model: str, endpoint: str, champion: int) -> tuple[str, ...]:
+        return trials.champion_crossed(self._workspace, model, endpoint, champion)
 
     def _labels(self, model: str, endpoint: str, champion: int, began: str, until: str) -> int:
         version = self._workspace.versions.get(model, champion)
-        return taught.lately(taught.lessons(self._workspace, version, endpoint, until=until), began)
+        rows = taught.lessons(self._workspace, version, endpoint, until=until, columns=taught.NAMES)
+        return taught.lately(rows, began)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from trimtab.monitor.batch import BatchReport
     from trimtab.pipeline.budget import OnProgress
     from trimtab.pipeline.cache import Why
+    from trimtab.project.endpoint import Endpoint
     from trimtab.project.handles import ModelVersion
     from trimtab.project.judging import Judged
     from trimtab.project.steering import Steered
@@ -109,7 +110,7 @@ class Project(Folder):
                       low: str | None = None, high: str | None = None, **changes: Any) -> Column:
         """Change what the contract says of a column and write it; returns the column. Raises UsageError.
 
-        low, high: new bounds as text ("none" lifts one); changes: missing, unseen, unit, note, role.
+        low, high: new bounds as text ("none" lifts one); changes: missing, unseen, unit, note, role, log.
         """
         from trimtab.data.edit import edit_text
 
@@ -165,6 +166,12 @@ class Project(Folder):
         from trimtab.project import labelling
 
         return labelling.label(self.workspace, self.name, source, key=key, truth=truth)
+
+    def endpoint(self, name: str = "production") -> Endpoint:
+        """An endpoint of the project's model, to be asked from Python. Raises NotFound (no version yet)."""
+        from trimtab.project.endpoint import Endpoint
+
+        return Endpoint(self.workspace, self.name, name)
 
     def policy(self, *, why: str = "", dry_run: bool = False, **settings: Any) -> Steered:
         """What the loop may do for the model; with settings (`on_drift="retrain"`, `cooldown="6h"`) it is changed.

@@ -38,8 +38,9 @@ def rebuild(workspace: Workspace, reference: str) -> RebuildReport:
             decision = evaluated.evaluation.decision
             parts = registering.parts(
                 run.report, project.config, run.prepared.contract, workspace.blobs,
+                rows=run.prepared.learnable.X[run.prepared.split.test],
                 threshold=evaluated.evaluation.threshold, positive=decision.positive if decision else None,
-                rows=learning.rows_of(workspace, version))
+                kept_split=learning.rows_of(workspace, version))
         told = {name: version.facts[name] for name in ("retrained",) if name in version.facts}
         again = workspace.versions.manifest(parts.files, flavor=version.manifest.flavor, types=parts.types,
                                             ingredients=parts.ingredients, facts={**parts.facts, **told})

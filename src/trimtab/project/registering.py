@@ -7,8 +7,8 @@ report, the project's files and nothing else, so that the same inputs give the s
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,14 @@ from trimtab.canon import Digest
 from trimtab.config import ProjectConfig
 from trimtab.data import contract_toml
 from trimtab.data.contract import Contract
+from trimtab.errors import UsageError
 from trimtab.flavors import sklearn as flavor
+from trimtab.flavors import table, tiers
 from trimtab.pipeline.code import function_code, module_file
-from trimtab.pipeline.model import CandidateResult, TrainReport
+from trimtab.pipeline.evaluate import load_candidate
+from trimtab.pipeline.model import Array, CandidateResult, TrainReport
 from trimtab.registry import ingredients
+from trimtab.registry.bundle import GRAPH_FILE
 from trimtab.registry.model import Ingredients
 from trimtab.serving import fallback
 from trimtab.store.blobs import BlobStore, read_bytes
@@ -32,29 +36,41 @@ class Parts:
     """What `Versions.register` and `Versions.manifest` take."""
 
     files: dict[str, bytes]
+    flavor: str
     types: tuple[str, ...]
     ingredients: Ingredients
     facts: dict[str, object]
 
 
-def parts(report: TrainReport, config: ProjectConfig, contract: Contract, blobs: BlobStore, *,
-          threshold: float | None, positive: Any = None, rows: Digest | None = None) -> Parts:
-    """The chosen candidate of a training report as a version's parts. contract: of the raw columns; rows: the blob of a
-    split that the configuration does not give.
+def parts(report: TrainReport, config: ProjectConfig, contract: Contract, blobs: BlobStore, *, rows: Array | None,
+          threshold: float | None, positive: Any = None, runs: Sequence[str] = (), convert: str = "",
+          kept_split: Digest | None = None) -> Parts:
+    """The chosen candidate of a training report as a version's parts.
 
-    Raises CheckFailed where trimtab.toml declares a fallback that can be no answer of it.
+    contract: of the raw columns. rows: held-out rows, encoded, on which the way of predicting is chosen; None where
+    the model takes no matrix. runs: `module:function` references whose code belongs to it besides the candidate's own.
+    convert: "onnx" to answer through a converted graph where that agrees. kept_split: the blob of a split that the
+    configuration does not give. Raises CheckFailed where trimtab.toml declares a fallback that can be no answer of it.
     """
     for endpoint in config.endpoint.values():
         if endpoint.fallback is not None:
             fallback.check(endpoint.fallback, report.task, report.classes)
     chosen = next(one for one in report.candidates if one.name == report.chosen)
     assert chosen.model is not None
-    files = {flavor.FILE: read_bytes(blobs, chosen.model), "contract.toml": contract_toml.render(contract).encode(),
-             **code_files(config.root, [name for name in (config.train.features, chosen.name) if name and ":" in name])}
+    told = facts(report, chosen, config, contract, threshold, positive)
+    files: dict[str, bytes] = {}
+    if rows is not None:
+        classes = report.classes
+        at = (classes.index(positive), threshold) if threshold is not None and positive in classes else None
+        tier, files = _tier(load_candidate(chosen, blobs, config), rows, at, config.train.threads, convert)
+        told["predict"] = tier.to_json()
+    code = [name for name in (config.train.features, chosen.name, *runs) if name and ":" in name]
+    files |= {flavor.FILE: read_bytes(blobs, chosen.model), "contract.toml": contract_toml.render(contract).encode(),
+              **code_files(config.root, code)}
     return Parts(
-        files=files, types=chosen.types, facts=facts(report, chosen, config, contract, threshold, positive),
+        files=files, flavor=table.of_types(chosen.types), types=chosen.types, facts=told,
         ingredients=ingredients.capture(config.root, config, blobs=blobs, dataset=report.dataset, split=report.split,
-                                         rows=rows))
+                                         rows=kept_split))
 
 
 def facts(report: TrainReport, chosen: CandidateResult, config: ProjectConfig, contract: Contract,
@@ -68,6 +84,25 @@ def facts(report: TrainReport, chosen: CandidateResult, config: ProjectConfig, c
         "candidate": chosen.name, "family": chosen.family, "params": dict(chosen.params), "formula": chosen.formula,
         "preprocessing": list(chosen.preprocessing), "transform": config.train.features, "metric": report.metric,
         "trusted": list(config.model.trusted), "libraries": libraries()}
+
+
+def _tier(estimator: Any, rows: Array, threshold: tuple[int, float] | None, threads: int,
+          convert: str) -> tuple[tiers.Tier, dict[str, bytes]]:
+    """The tier, and the file of a graph that it needs."""
+    from threadpoolctl import threadpool_limits
+
+    graph, why = None, ""
+    with threadpool_limits(limits=threads):
+        if convert:
+            from trimtab.flavors import onnx
+
+            try:
+                graph = onnx.converted(estimator, rows.shape[1])
+            except UsageError as problem:
+                why = f"{tiers.GRAPH}: {problem}; "
+        tier = tiers.choose(estimator, rows, threshold=threshold, graph=graph)
+    files = {GRAPH_FILE: graph.model} if graph is not None and tier.tier == tiers.GRAPH else {}
+    return replace(tier, why=why + tier.why), files
 
 
 def libraries() -> dict[str, str]:

@@ -98,16 +98,17 @@ def needs(workspace: Workspace, model: str | None = None) -> list[dict[str, obje
         {"model": "" if name == EVERY else name, "what": "paused", "sentence": f"paused by {by}: {why}",
          "next": f"trimtab resume {'' if name == EVERY else name}".rstrip()}
         for name, (by, why) in workspace.policies.paused().items() if model in (None, name) or name == EVERY]
+    tried = {stage.model for stage in workspace.stages.all_open()}
     for name in sorted({row.model for row in workspace.rollouts.all_live() if model in (None, row.model)}):
         newest = next(iter(workspace.decisions.list(name, limit=1)), None)
-        if newest is None:
-            continue
+        if newest is None or not (newest.state == "decided" or name in tried or workspace.alerts.list(name)):
+            continue                           # what it was about is over
         made = newest.decision
         what = "under way" if newest.state == "decided" else \
             "needs you" if made.action in ("propose", "refuse") or "a person " in made.reason else \
             "waits" if made.action == "hold" else ""
         if what:
-            found.append({"model": name, "what": what, "sentence": f"{made.reason} ({newest.id})",
+            found.append({"model": name, "what": what, "sentence": f"{made.reason} ({newest.id}, {newest.at[:16]}Z)",
                           "next": f"trimtab decisions {name}"})
     return found
 

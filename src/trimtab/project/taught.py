@@ -6,15 +6,19 @@ first, since a bet is not undone; training takes the newest.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 from trimtab import clock
+from trimtab.traffic.segments import KEPT
 
 if TYPE_CHECKING:
     import polars as pl
 
     from trimtab.registry.model import Version
     from trimtab.workspace import Workspace
+
+NAMES: Final = ("id", "at", "key", "endpoint", "verdict")
 
 
 def labelled(frame: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
@@ -28,27 +32,28 @@ def labelled(frame: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([found, rest.select(found.columns)]).sort("id")
 
 
-def lessons(workspace: Workspace, version: Version, endpoint: str, *, until: str) -> pl.DataFrame:
+def lessons(workspace: Workspace, version: Version, endpoint: str, *, until: str,
+            columns: Sequence[str] = ()) -> pl.DataFrame:
     """Labelled rows of an endpoint, within the contract when they were asked, that `version` was not trained on.
 
-    until: a time text; what was asked or told later is left out, so that the same moment gives the same rows. What a
-    retrained version was trained on is known by the moment that its own rows end with; of one that was trained on a
-    file nothing that was ever asked counts as known to it.
+    columns: of the traffic, only these (`NAMES` is enough to count); none: all. until: a time text; what was asked or
+    told later is left out, so that the same moment gives the same rows. What a retrained version was trained on is
+    known by the moment that its own rows end with; of one that was trained on a file nothing that was ever asked counts
+    as known to it.
     """
     import polars as pl
 
     told = workspace.labels.told(version.model, until=until)
     if told.is_empty():
-        return workspace.traffic.frame(model=version.model, limit=0).with_columns(
-            pl.lit(None, dtype=pl.String).alias(name) for name in ("first", "first_at", "label", "label_at"))
-    frame = workspace.traffic.frame(model=version.model, until=clock.from_text(until)).filter(
-        pl.col("endpoint") == endpoint, pl.col("verdict") == "kept", pl.col("stage") != "shadow")
+        return told.select("first", "first_at", "label", "label_at")
+    frame = workspace.traffic.frame(model=version.model, until=clock.from_text(until), columns=columns).filter(
+        pl.col("endpoint") == endpoint, pl.col("verdict") == KEPT)
     return labelled(frame, told).filter(pl.col("first_at") > learned_until(version))
 
 
 def lately(rows: pl.DataFrame, began: str) -> int:
     """How many of the lessons were asked since a moment: what came before a change teaches nothing of it."""
-    return rows.filter(rows["at"] >= began).height
+    return 0 if rows.is_empty() else rows.filter(rows["at"] >= began).height
 
 
 def learned_until(version: Version) -> str:

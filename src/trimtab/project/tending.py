@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EVERY_S: Final = 5.0
 MOST_S: Final = 60.0                           # windows close and cooldowns end without anything new
+_REST: Final = 4.0                             # times what a turn took: it leaves the machine to those who answer
 Log = Callable[[str, Mapping[str, object]], None]
 
 
@@ -25,15 +26,17 @@ def tend(workspace: Workspace, stop: threading.Event, *, every_s: float = EVERY_
     """Take turns until `stop` is set. log: told an event and its fields."""
     loop = Loop(workspace, stop=stop)
     seen: object = None
+    problems: dict[str, str] = {}
     turned_s, away = -MOST_S, ""
     log("loop.begun", {"every_s": every_s})
     while not stop.is_set():
+        looked_s = time.monotonic()
         try:
             signs = signs_of(workspace)
             if signs != seen or time.monotonic() - turned_s >= MOST_S:
                 seen, turned_s = signs, time.monotonic()
-                for ticked in loop.tick():
-                    tell(ticked, log)
+                for model in loop.models():
+                    _turn(loop, model, problems, log)
             if away:
                 log("loop.store_back", {})
             away = ""
@@ -41,8 +44,24 @@ def tend(workspace: Workspace, stop: threading.Event, *, every_s: float = EVERY_
             if away != str(problem):
                 log("loop.waits", {"reason": str(problem)})
             away, seen = str(problem), None
-        stop.wait(every_s)
+        stop.wait(max(every_s, _REST * (time.monotonic() - looked_s)))
     log("loop.ended", {})
+
+
+def _turn(loop: Loop, model: str, problems: dict[str, str], log: Log) -> None:
+    """A model's turn; what hinders it is told once, and hinders no other."""
+    problem = ""
+    try:
+        for ticked in loop.tick(model):
+            tell(ticked, log)
+            problem = ticked.problem
+    except TrimtabError:
+        raise
+    except Exception as fault:  # noqa: BLE001  a model's outermost frame: the others must be tended
+        problem = f"a fault of trimtab's own: {type(fault).__name__}: {fault}"
+    if problem and problems.get(model) != problem:
+        log("loop.problem", {"model": model, "reason": problem})
+    problems[model] = problem
 
 
 def tell(ticked: Ticked, log: Log) -> None:
@@ -56,8 +75,6 @@ def tell(ticked: Ticked, log: Log) -> None:
             log(f"loop.{step.outcome}", {**model, "decision": step.stored.id if step.stored else "",
                                          "action": step.decision.action, "reason": step.decision.reason,
                                          "result": step.stored.result if step.stored else {}})
-    if ticked.problem:
-        log("loop.problem", {**model, "reason": ticked.problem})
 
 
 def signs_of(workspace: Workspace) -> object:

@@ -18,6 +18,7 @@ from trimtab.loop.observe import judged
 from trimtab.monitor.asked import Asked
 from trimtab.monitor.harm import Risk
 from trimtab.monitor.performance import losses
+from trimtab.project import trying
 from trimtab.project.taught import labelled
 from trimtab.registry.scored import stored
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from trimtab.registry.model import Version
-    from trimtab.serving.stages import Stage
     from trimtab.workspace import Workspace
 
 GRACE_S: Final = 2.0                           # what is younger may still be overtaken by another writer's
@@ -39,7 +39,7 @@ def trial(workspace: Workspace, policy: Policy, model: str, endpoint: str, champ
     stage = workspace.stages.current(model, endpoint)
     if stage is None or stage.champion != champion:
         return None
-    live, other = (workspace.versions.get(model, number) for number in (stage.champion, stage.version))
+    live = workspace.versions.get(model, stage.champion)
     until = workspace.clock.now() - timedelta(seconds=GRACE_S)
     pairs = workspace.traffic.pairs(model, endpoint, stage.champion, stage.version,
                                     since=clock.from_text(stage.since), until=until)
@@ -51,13 +51,15 @@ def trial(workspace: Workspace, policy: Policy, model: str, endpoint: str, champ
         canary = canary.after(d, cursor=str(told["first_at"][-1]))
     rows = pairs.filter(pl.col("at") >= stage.stage_since).height
     return judged(canary, version=stage.version, role=stage.role, share=stage.share, since=stage.since, rows=rows,
-                  crossed=crossed(stage, pairs, other))
+                  crossed=trying.crossed(workspace, stage))
 
 
-def crossed(stage: Stage, pairs: pl.DataFrame, version: Version) -> tuple[str, ...]:
-    """Guardrails that the version beside the champion breaks, in words."""
-    del stage, pairs, version
-    return ()
+def champion_crossed(workspace: Workspace, model: str, endpoint: str, champion: int) -> tuple[str, ...]:
+    """The guardrails that the champion has crossed, held against the version before while that is beside it."""
+    stage = workspace.stages.current(model, endpoint)
+    if stage is None or stage.champion != champion or stage.role != "last_good":
+        return ()
+    return trying.crossed(workspace, stage, champion=True)
 
 
 def default_bound(workspace: Workspace, version: Version) -> float:

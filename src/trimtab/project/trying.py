@@ -61,7 +61,8 @@ def crossed(workspace: Workspace, stage: Stage, *, champion: bool = False, alpha
     champion: those of the champion instead, held against the version that is beside it (the last good one, say).
     alpha: the probability of a wrong word over all looks during this trial. Reads all that the trial recorded.
     """
-    frame = workspace.traffic.frame(model=stage.model, since=clock.from_text(stage.since), shadows=True)
+    frame = workspace.traffic.frame(model=stage.model, since=clock.from_text(stage.since), shadows=True,
+                                    columns=guardrails.COLUMNS)
     subject, reference = (stage.champion, stage.version) if champion else (stage.version, stage.champion)
     classes = workspace.versions.get(stage.model, reference).facts.get("classes") or ()
     return guardrails.crossed(frame.filter(frame["endpoint"] == stage.endpoint), subject=subject, reference=reference,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Label = str | int | bool
 _DAY_US = 86_400_000_000
+GRAPH_FILE = "model.onnx"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +60,15 @@ class Bundle:
     """One loaded version, ready to predict. Safe to share between threads: nothing in it changes after loading.
 
     facts: "task", "classes", "positive", "threshold", "input" ("matrix": the encoded matrix, "frame": a pandas
-    DataFrame of raw columns), "features", "transform". `warning`: a sentence, empty where nothing is to be said.
+    DataFrame of raw columns, "polars": a Polars one), "features", "transform", "predict" (see `flavors.tiers`). fast:
+    the form that the facts tell of, which answers in the estimator's place. `warning`: a sentence, empty where nothing
+    is to be said.
     """
 
     contract: Contract
     facts: Mapping[str, Any]
     estimator: Any
+    fast: Any = None
     transform: Callable[[pl.DataFrame], object] | None = None    # code of the project: gives a frame, as it should
     name: str = ""
     number: int = 0
@@ -99,6 +103,20 @@ class Bundle:
         value = self.facts.get("threshold")
         return None if value is None else float(value)
 
+    @property
+    def tier(self) -> dict[str, object]:
+        """How answers are computed here: {"tier", "tolerance", "difference", "rows", "row_invariant", "why"}.
+
+        As measured at registration; where nothing was, only that the estimator itself answers.
+        """
+        from trimtab.flavors import tiers
+
+        told = self.facts.get("predict")
+        if isinstance(told, Mapping) and (self.fast is not None or not told.get("tolerance")):
+            return dict(told)
+        why = "the faster form can't be made under the libraries that are installed here" if told else "never measured"
+        return tiers.Tier(tier=tiers.library(self.estimator), why=why).to_json()
+
     def predict(self, X: Array) -> Prediction:
         """Answers for the encoded matrix, shape (rows, features of the contract), float64 (see `data.encode`).
 
@@ -128,6 +146,8 @@ class Bundle:
             frame = self._transformed(frame)
         if self.facts.get("input", "matrix") == "matrix":
             return self._answer(encode(self._seen, frame))
+        if self.facts["input"] == "polars":
+            return self._answer(frame.select(column.name for column in self._seen.features))
         return self._answer(to_pandas(self._seen, frame))
 
     def predict_rows(self, rows: Sequence[Mapping[str, object]]) -> Prediction:
@@ -197,14 +217,15 @@ class Bundle:
         return from_frame(made, source="features transform").frame
 
     def _answer(self, X: Any) -> Prediction:
+        asked = self.estimator if self.fast is None else self.fast
         if not self.classes:
-            values = np.asarray(self.estimator.predict(X), dtype=np.float64).reshape(-1)
+            values = np.asarray(asked.predict(X), dtype=np.float64).reshape(-1)
             return Prediction(values=values.tolist())
         classes = self.classes
-        if not hasattr(self.estimator, "predict_proba"):
-            places = self._codes(self.estimator.predict(X))
+        if not hasattr(asked, "predict_proba"):
+            places = self._codes(asked.predict(X))
             return Prediction(values=[classes[place] for place in places])
-        given = np.asarray(self.estimator.predict_proba(X), dtype=np.float64)
+        given = np.asarray(asked.predict_proba(X), dtype=np.float64)
         if self._columns == tuple(range(len(classes))):
             probabilities = given
         else:
@@ -213,6 +234,8 @@ class Bundle:
         if self.threshold is not None and len(classes) == 2:
             yes = probabilities[:, self._positive] >= self.threshold
             picked = np.where(yes, self._positive, 1 - self._positive)
+        elif self.facts.get("brought"):        # its owner knows it by its own predict, which need not follow them
+            picked = np.array(self._codes(self.estimator.predict(X)))
         else:
             picked = probabilities.argmax(axis=1)
         return Prediction(values=[classes[place] for place in picked.tolist()], probabilities=probabilities)
@@ -227,13 +250,12 @@ def load_bundle(versions: Versions, version: Version, *, trusted: Iterable[str] 
 
     trusted: types allowed beyond trimtab's list and beyond those that its own facts name ("trusted", taken from
     `[model] trusted` at registration and signed with the version). Raises SignatureInvalid, DigestMismatch,
-    BlobMissing, Conflict (deleted), UntrustedModel, MissingExtra (another flavour).
+    BlobMissing, Conflict (deleted), UntrustedModel, MissingExtra (the flavour's library is not installed).
     """
     from trimtab.data.contract_toml import parse
     from trimtab.flavors import sklearn as flavor
+    from trimtab.flavors import table, tiers
 
-    if version.manifest.flavor != flavor.FLAVOR:
-        raise MissingExtra(f"{version.name} is of flavour {version.manifest.flavor!r}, which this trimtab can't load")
     versions.verify(version)
     named = version.facts.get("trusted", ())
     allow = {str(name) for name in named} | set(trusted) if isinstance(named, list | tuple) else set(trusted)
@@ -246,13 +268,29 @@ def load_bundle(versions: Versions, version: Version, *, trusted: Iterable[str] 
         raise UntrustedModel(f"{version.name}: {flavor.refusal(found.refused)}", types=list(found.refused))
     with version_code.imported(code, version.name):
         estimator = flavor.load(data, allow)
+    fast = tiers.build(estimator, version.facts.get("predict"), _graph(versions, version, estimator))
+    if fast is None:
+        table.require(version.manifest.flavor)
     reference = version.facts.get("transform")
     transform = version_code.function(str(reference), code, version.name) if reference else None
     contract = parse(versions.read(version, "contract.toml").decode())
     return Bundle(contract=contract, facts=version.facts, estimator=estimator,
+                  fast=fast,
                   transform=cast("Callable[[pl.DataFrame], object] | None", transform), name=version.name,
                   number=version.number, digest=version.digest,
                   warning=f"{version.name} was {warning}" if warning else "")
+
+
+def _graph(versions: Versions, version: Version, estimator: Any) -> Any:
+    """The graph that was converted from the version's estimator, where it has one and ONNX Runtime is installed."""
+    if GRAPH_FILE not in version.manifest.files:
+        return None
+    from trimtab.flavors.onnx import Graph
+
+    try:
+        return Graph.of(versions.read(version, GRAPH_FILE), getattr(estimator, "classes_", None))
+    except MissingExtra:
+        return None
 
 
 def decode(contract: Contract, X: Array) -> pl.DataFrame:

@@ -19,6 +19,7 @@ from trimtab.registry.bundle import Bundle, Label, Prediction
 from trimtab.serving.fallback import Fallback, Instead, NotFinite
 from trimtab.serving.lineup import Beside, Lineup, Side, side_of
 from trimtab.serving.recording import Rows, computed, recorded, recorded_instead
+from trimtab.traffic.redaction import Secret, redacted
 from trimtab.traffic.segments import Record, Stage
 
 Recorder = Callable[[Record], None]
@@ -28,7 +29,8 @@ Recorder = Callable[[Record], None]
 class Answer:
     """What one request got: one id per row, in the order of time; all rows from one version. stage: whether that is
     the champion, the canary beside it, or a version asked for by number. instead: the rows, by place, that the model
-    did not answer; their value is the fallback's, None where it abstains."""
+    did not answer; their value is the fallback's, None where it abstains. latency_us: of contract check and
+    prediction."""
 
     model: str
     version: int
@@ -37,14 +39,15 @@ class Answer:
     classes: tuple[Label, ...]
     stage: Stage = "champion"
     instead: Mapping[int, Instead] = field(default_factory=dict)
+    latency_us: int = 0
 
 
 class Answering:
     """Answers from lineups. record: told each computation, the answer's before it is returned; what it raises for the
-    answer is raised instead of it."""
+    answer is raised instead of it. secret: hashes what a contract does not let be recorded as it is."""
 
-    def __init__(self, *, now: Clock, ids: Ids, record: Recorder | None) -> None:
-        self._clock, self._ids, self._record = now, ids, record
+    def __init__(self, *, now: Clock, ids: Ids, record: Recorder | None, secret: Secret) -> None:
+        self._clock, self._ids, self._record, self._secret = now, ids, record, secret
 
     def answer(self, lineup: Lineup, rows: Rows, *, side: Side | None = None) -> Answer:
         """The answer for JSON rows, all from one version. Raises ContractViolation where no fallback is declared.
@@ -62,12 +65,13 @@ class Answering:
         while made is None and (fit := [place for place in range(len(rows)) if place not in reasons]):
             try:
                 made = self._whole(lineup, [rows[place] for place in fit], side)
-            except (ContractViolation, StoreFull, StoreUnreachable):    # refused; not recorded, so not answered
+            except (StoreFull, StoreUnreachable):              # not recorded, so not answered
                 raise
             except Exception as problem:
-                bad = problem.places if isinstance(problem, NotFinite) else range(len(fit))
-                if "fault" not in fallback.declared.on:
+                refused = isinstance(problem, ContractViolation) and "contract" not in fallback.declared.on
+                if refused or "fault" not in fallback.declared.on:
                     raise
+                bad = problem.places if isinstance(problem, NotFinite) else range(len(fit))
                 reasons |= {fit[place]: ("fault", _said(problem)) for place in bad}
         instead = fallback.settle(rows, reasons, None if made is None else made.prediction)
         return self._joined(lineup, rows, made, instead) if instead or made is None else made
@@ -79,10 +83,10 @@ class Answering:
         ids = dict(zip(places, sorted(self._ids.prediction(now) for _ in places), strict=True))
         for fault in (False, True):
             mine = [place for place in places if (instead[place].on == "fault") is fault]
-            if mine and self._record is not None:
-                self._record(recorded_instead(champion, lineup.place, [ids[place] for place in mine],
-                                              [rows[place] for place in mine], clock.to_text(now),
-                                              [instead[place] for place in mine]))
+            if mine:
+                self._keep(champion, recorded_instead(champion, lineup.place, [ids[place] for place in mine],
+                                                      [rows[place] for place in mine], clock.to_text(now),
+                                                      [instead[place] for place in mine]))
         if made is None:
             made = Answer(model=lineup.place.model, version=champion.number, ids=[], classes=champion.classes,
                           prediction=champion.predict_rows([]))
@@ -112,8 +116,9 @@ class Answering:
         made, at = self._answered(lineup, champion, rows, prediction, latency_us, "champion")
         if failed is None:
             self._along(lineup, beside, challenger, made.ids, rows, at)
-        elif self._record is not None:
-            self._record(recorded(challenger, lineup.place, made.ids, rows, at, "shadow", failed.latency_us, None))
+        else:
+            self._keep(challenger, recorded(challenger, lineup.place, made.ids, rows, at, "shadow", failed.latency_us,
+                                            None))
         return made
 
     @staticmethod
@@ -131,22 +136,26 @@ class Answering:
         """(the answer, recorded; when it was given)"""
         now = self._clock.now()
         made = Answer(model=lineup.place.model, version=bundle.number, prediction=prediction, classes=bundle.classes,
-                      ids=sorted(self._ids.prediction(now) for _ in rows), stage=stage)
+                      ids=sorted([self._ids.prediction(now) for _ in rows]), stage=stage, latency_us=latency_us)
         at = clock.to_text(now)
-        if self._record is not None and rows:
-            self._record(recorded(bundle, lineup.place, made.ids, rows, at, stage, latency_us, prediction))
+        if rows and self._record is not None:
+            self._keep(bundle, recorded(bundle, lineup.place, made.ids, rows, at, stage, latency_us, prediction))
         return made, at
 
     def _along(self, lineup: Lineup, beside: Beside, bundle: Bundle, ids: Sequence[str], rows: Rows, at: str) -> None:
-        record = self._record
-        if record is None:
+        if self._record is None:
             return
 
         def work() -> None:
             found = computed(bundle, rows)
-            record(recorded(bundle, lineup.place, ids, rows, at, "shadow", found.latency_us, found.prediction))
+            self._keep(bundle, recorded(bundle, lineup.place, ids, rows, at, "shadow", found.latency_us,
+                                        found.prediction))
 
         beside.shadow.offer(work, len(rows))
+
+    def _keep(self, bundle: Bundle, made: Record) -> None:
+        if self._record is not None:
+            self._record(redacted(made, bundle.contract, self._secret))
 
 
 def _merged(rows: int, made: Sequence[str], instead: Mapping[int, str]) -> list[str]:

@@ -10,6 +10,7 @@ the first of a version by number.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -26,11 +27,13 @@ from trimtab.registry.bundle import Bundle
 from trimtab.serving.answering import Answer, Answering, Recorder
 from trimtab.serving.fallback import Fallback
 from trimtab.serving.lineup import Beside, Lineup, Side
+from trimtab.serving.metrics import Metrics
 from trimtab.serving.recording import Rows
 from trimtab.serving.rollout import PRODUCTION
 from trimtab.serving.shadow import Shadow
 from trimtab.serving.source import Place, Source
 from trimtab.serving.warming import warm
+from trimtab.traffic.redaction import Secret
 
 _RETRY_S = 5.0                                # between attempts to load a version that failed
 _RECHECK_S = 1.0                              # how soon a deleted version by number stops answering
@@ -68,16 +71,21 @@ class Engine:
 
     poll_s: how often the source is asked for its revision; keep: how many versions by number stay loaded; record: told
     each answer before it is returned, and what it raises is raised instead of the answer. fallback: of a live version
-    at a place, or None. shadow: makes what computes along with a trial.
+    at a place, or None. shadow: makes what computes along with a trial. secret: hashes what may not be recorded;
+    without one hashes can't be compared.
     """
 
     def __init__(self, source: Source, *, now: Clock, ids: Ids, poll_s: float = 0.05, keep: int = 4,
-                 log: Log | None = None, record: Recorder | None = None, shadow: type[Shadow] = Shadow,
-                 fallback: Callable[[Place, Bundle], Fallback | None] = lambda place, bundle: None) -> None:
+                 log: Log | None = None, record: Recorder | None = None, metrics: Metrics | None = None,
+                 shadow: type[Shadow] = Shadow,
+                 fallback: Callable[[Place, Bundle], Fallback | None] = lambda place, bundle: None,
+                 secret: Secret | None = None) -> None:
         self._source, self._clock, self._poll_s, self._keep, self._shadow = source, now, poll_s, keep, shadow
         self._log: Log = log or (lambda event, fields: None)
         self._fallback = fallback
-        self._answering = Answering(now=now, ids=ids, record=record)
+        self.metrics = metrics or Metrics()
+        self._answering = Answering(now=now, ids=ids, record=record,
+                                    secret=secret or functools.cache(lambda: os.urandom(32)))
         self._live: Mapping[Place, Lineup] = MappingProxyType({})
         self._failures: Mapping[tuple[Place, int], Failure] = MappingProxyType({})
         self._due: set[tuple[Place, int]] = set()
@@ -124,6 +132,11 @@ class Engine:
                 self._store = f"{problem} Serving on from memory."
 
     @property
+    def live(self) -> Mapping[Place, Lineup]:
+        """What answers now, by place."""
+        return self._live
+
+    @property
     def state(self) -> State:
         """A snapshot for health and status."""
         return State(live=self._live, failures=self._failures, store=self._store, revision=self._revision)
@@ -144,7 +157,8 @@ class Engine:
     def lineup(self, model: str, version: int | None = None, endpoint: str = PRODUCTION) -> Lineup:
         """What answers for a model now, for `answer`; a version by number answers alone. Raises as `bundle`."""
         if version is None:
-            found = self._live.get(Place(check_name("model", model), endpoint))
+            found = self._live.get(Place(model, endpoint)) or self._live.get(
+                Place(check_name("model", model), endpoint))
             if found is not None:
                 return found
         bundle = self.bundle(model, version, endpoint)
@@ -228,6 +242,8 @@ class Engine:
             lineup = replace(lineup, fallback=before.fallback if kept and before else self._declared(lineup))
         others = {key: one for key, one in self._live.items() if key != place}
         self._live = MappingProxyType(others if lineup is None else {**others, place: lineup})
+        if before is not None and lineup is not None and before.champion is not lineup.champion:
+            self.metrics.swapped(place.model, place.endpoint)
         if before is not None and before.beside is not None:
             shadow = before.beside.shadow
             if lineup is None or lineup.beside is None or lineup.beside.shadow is not shadow:

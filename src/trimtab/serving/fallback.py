@@ -24,6 +24,7 @@ from trimtab.data.rules import comparable
 from trimtab.errors import CheckFailed
 from trimtab.registry.bundle import Bundle, Prediction
 from trimtab.sections import Fallback as Declared
+from trimtab.traffic.redaction import Secret, key_of
 from trimtab.traffic.segments import KEPT, Value
 
 Rows = Sequence[Mapping[str, object]]
@@ -91,14 +92,15 @@ class Fallback:
     """The fallback of a live version at an endpoint. Safe to share between threads. held: the columns that can be
     stuck, see `fallbacks.can_be_stuck`."""
 
-    def __init__(self, declared: Declared, bundle: Bundle, held: Held, memory: Memory, now: Clock) -> None:
+    def __init__(self, declared: Declared, bundle: Bundle, held: Held, memory: Memory, now: Clock,
+                 secret: Secret) -> None:
         check(declared, bundle.task, bundle.classes)
         value = declared.value
         self._value: Value = float(value) if value is not None and not bundle.classes else value
         self.declared, self.held = declared, held if "stuck" in declared.on else {}
         self.memory, self._clock = memory, now
         self._check = row_checker(bundle.contract)
-        self._key = bundle.contract.id_column
+        self._contract, self._secret = bundle.contract, secret
         self._types = {column.name: column.type for column in bundle.contract.features}
 
     def sift(self, rows: Rows) -> dict[int, Reason]:
@@ -172,8 +174,12 @@ class Fallback:
         return Instead(kind="constant", on=on, why=why, value=self._value)
 
     def _key_of(self, row: Mapping[str, object]) -> str:
-        value = None if self._key is None else row.get(self._key)
-        return "" if value is None else str(value)[:200]
+        """The row's key as the recorder keeps it, so that it is known again after a restart."""
+        column = self._contract.id_column
+        value = None if column is None else row.get(column)
+        if value is None:
+            return ""
+        return key_of(str(value), self._contract, self._secret) or str(value)
 
     def _number(self, name: str, value: object) -> float | None:
         found = comparable(self._types[name], value)

@@ -20,6 +20,7 @@ from trimtab.registry.bundle import Bundle
 from trimtab.registry.ingredients import config_of
 from trimtab.serving.fallback import Fallback, Held, Memory
 from trimtab.serving.source import Place
+from trimtab.traffic.redaction import Secret
 
 if TYPE_CHECKING:
     from trimtab.data.versions import Datasets
@@ -35,8 +36,10 @@ _RUNS: Final = 200                             # changes of number that training
 class Fallbacks:
     """The fallbacks of one workspace's endpoints."""
 
-    def __init__(self, versions: Versions, datasets: Datasets, traffic: Traffic, now: Clock) -> None:
+    def __init__(self, versions: Versions, datasets: Datasets, traffic: Traffic, now: Clock,
+                 secret: Secret) -> None:
         self._versions, self._datasets, self._traffic, self._clock = versions, datasets, traffic, now
+        self._secret = secret
         self._memory: dict[Place, Memory] = {}
 
     def of(self, place: Place, bundle: Bundle) -> Fallback | None:
@@ -56,9 +59,10 @@ class Fallbacks:
             dataset = Digest(str(self._versions.ingredient(version, "data")["dataset"]))
             held = can_be_stuck(self._datasets.load(dataset), bundle.contract, declared.stuck_after)
         known = self._memory.get(place)
-        made = Fallback(declared, bundle, held, known or Memory(), self._clock)
+        made = Fallback(declared, bundle, held, known or Memory(), self._clock, self._secret)
         if known is None:
-            self._remember(place, made)
+            if bundle.contract.redacted.get(bundle.contract.id_column or "") != "drop":     # else whose was it?
+                self._remember(place, made)
             self._memory[place] = made.memory
         return made
 

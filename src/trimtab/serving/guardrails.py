@@ -23,6 +23,7 @@ MORE: Final = 0.01                            # of the requests: how many more m
 RARER: Final = 10                             # times: how much rarer an answer may become
 LATER: Final = 3.0                            # times the other's slowest hundredth
 LEAST_LATE_US: Final = 5_000                  # a request that took less is not late
+COLUMNS: Final = ("id", "batch", "endpoint", "version", "verdict", "latency_us", "output", "probabilities")
 FIRST: Final = 100                            # requests of the other version that say what is late
 
 
@@ -30,16 +31,16 @@ def crossed(frame: pl.DataFrame, *, subject: int, reference: int, classes: Seque
             alpha: float = ALPHA) -> tuple[str, ...]:
     """The guardrails that version `subject` has crossed, in sentences; none where it is fit to answer.
 
-    frame: of `Traffic.frame(shadows=True)`, of one endpoint since one fixed moment; only requests that both versions
-    computed count. classes: what `reference` can answer; empty for regression. alpha: see above.
+    frame: `COLUMNS` of `Traffic.frame(shadows=True)`, of one endpoint since one fixed moment; only requests that both
+    versions computed count. classes: what `reference` can answer; empty for regression. alpha: see above.
     """
     import polars as pl
 
     broken = (pl.col("verdict") == FAILED) | (pl.col("output") == "null") | \
         pl.col("probabilities").str.contains("null,|null]").fill_null(False)
-    told = frame.select("id", "at", "batch", "version", "latency_us", "output", broken=broken)
+    told = frame.select("id", "batch", "version", "latency_us", "output", broken=broken)
     mine, theirs = (told.filter(pl.col("version") == number).drop("version") for number in (subject, reference))
-    rows = mine.join(theirs.drop("at", "batch"), on="id", suffix="_other").sort("id")
+    rows = mine.join(theirs.drop("batch"), on="id", suffix="_other").sort("id")
     if rows.is_empty():
         return ()
     requests = rows.group_by("batch", maintain_order=True).agg(

@@ -14,7 +14,6 @@ from trimtab.serving.fallback import Instead
 from trimtab.serving.source import Place
 from trimtab.traffic.segments import FAILED, FALLBACK, KEPT, Record, Row, Stage, Value
 
-_MOST: Final = 10 ** 308
 _CHARS: Final = 200
 Rows = Sequence[Mapping[str, object]]
 
@@ -45,17 +44,19 @@ def recorded(bundle: Bundle, place: Place, ids: Sequence[str], rows: Rows, at: s
              made: Prediction | None) -> Record:
     """The record of one computation: the contract's features as they came, the row's id as its key; made None: failed,
     and its outputs are null."""
-    features = [column.name for column in bundle.contract.features]
-    key = bundle.contract.id_column
+    features, key = bundle.contract.feature_names, bundle.contract.id_column
+    names = features.keys()
     nothing: list[None] = [None] * len(rows)
     values = nothing if made is None else made.values
     shares = nothing if made is None or made.probabilities is None else made.probabilities.tolist()
     return Record(
         batch=ids[0], at=at, model=place.model, endpoint=place.endpoint, version=bundle.number, stage=stage,
-        verdict=FAILED if made is None else KEPT, latency_us=latency_us, rows=tuple(
-            Row(id=name, position=at_row, features={one: row.get(one) for one in features}, output=value,  # type: ignore[misc]
-                probabilities=share, key=None if key is None or row.get(key) is None else str(row[key]))
-            for at_row, (name, row, value, share) in enumerate(zip(ids, rows, values, shares, strict=True))))
+        verdict=FAILED if made is None else KEPT, latency_us=latency_us, rows=tuple([
+            Row(id=name, position=at_row, output=value, probabilities=share,
+                features=row if row.__class__ is dict and row.keys() == names else {
+                    one: row.get(one) for one in features},  # type: ignore[misc]
+                key=None if key is None or row.get(key) is None else str(row[key]))
+            for at_row, (name, row, value, share) in enumerate(zip(ids, rows, values, shares, strict=True))]))
 
 
 def recorded_instead(bundle: Bundle, place: Place, ids: Sequence[str], rows: Rows, at: str,
@@ -71,8 +72,4 @@ def recorded_instead(bundle: Bundle, place: Place, ids: Sequence[str], rows: Row
 
 
 def _plain(value: object) -> Value:
-    if value is None or isinstance(value, bool | float):
-        return value
-    if isinstance(value, int):
-        return value if abs(value) < 2 ** 63 else float(min(max(value, -_MOST), _MOST))
-    return str(value)[:_CHARS]
+    return value if value is None or isinstance(value, bool | int | float) else str(value)[:_CHARS]

@@ -1,7 +1,8 @@
 """How does a version compute along without anybody waiting for it?
 
 One bounded queue and one thread a trial. A request leaves its rows and goes; they are computed after its answer went
-out. Where the queue is full they are dropped and counted. What was accepted is computed when the trial ends.
+out. Where the queue is full, or its oldest waits too long, they are dropped and counted: what is computed along is on
+disk soon after its answer, or never. What was accepted is computed, also when the trial ends.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 
 MAX_WAITING = 512                             # requests
 MAX_ROWS = 20_000                             # together; one request alone may have more
+MAX_WAIT_S = 0.5                              # of the oldest, when the next one asks to be taken
 _PAUSE_S = 0.002                              # after idling: the answer that woke us goes out first
 
 Job = Callable[[], None]
@@ -27,7 +29,7 @@ class Shadow:
     def __init__(self, name: str, *, lost: Callable[[Exception], None], max_waiting: int = MAX_WAITING,
                  max_rows: int = MAX_ROWS) -> None:
         self._lost, self._max_waiting, self._max_rows = lost, max_waiting, max_rows
-        self._waiting: deque[tuple[Job, int]] = deque()
+        self._waiting: deque[tuple[Job, int, float]] = deque()     # job, rows, since when (monotonic)
         self._rows = 0
         self._closed = False
         self._turn = threading.Condition(threading.Lock())
@@ -42,12 +44,15 @@ class Shadow:
 
     def offer(self, job: Job, rows: int) -> bool:
         """Leave a job of so many rows; False where it was dropped. Returns at once."""
+        now = time.monotonic()
         with self._turn:
-            full = len(self._waiting) >= self._max_waiting or (self._rows and self._rows + rows > self._max_rows)
+            full = self._waiting and (
+                len(self._waiting) >= self._max_waiting or self._rows + rows > self._max_rows
+                or now - self._waiting[0][2] > MAX_WAIT_S)
             if self._closed or full:
                 self.dropped += 1
                 return False
-            self._waiting.append((job, rows))
+            self._waiting.append((job, rows, now))
             self._rows += rows
             self._turn.notify()
             return True
@@ -74,7 +79,7 @@ class Shadow:
                 closed = self._closed
             if idle and not closed:
                 time.sleep(_PAUSE_S)
-            job, rows = self._waiting[0]
+            job, rows, _ = self._waiting[0]
             try:
                 job()
             except Exception as problem:  # noqa: BLE001  the thread's outermost frame: the next job must be computed

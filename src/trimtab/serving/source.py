@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from trimtab.errors import CheckFailed
 from trimtab.registry import rules
@@ -17,8 +17,7 @@ from trimtab.serving.rollout import Rollouts
 from trimtab.serving.stages import Stage, Stages
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Place(NamedTuple):
     """Where predictions are asked: an endpoint of a model."""
 
     model: str

@@ -89,8 +89,9 @@ class Stages:
 
         Of the version that is beside it already this is the next stage of the same trial. Done again under the same
         `key`, or as it is, it changes nothing. Raises as a deploy (NotFound, CheckFailed, DigestMismatch,
-        SignatureInvalid), UsageError (share), and Conflict: `champion` does not serve (any more), the version is
-        itself the champion, another one is beside it, or what `key` did was ended since.
+        SignatureInvalid), CheckFailed also where the two are for different tasks, UsageError (share), and Conflict:
+        `champion` does not serve (any more), the version is itself the champion, another one is beside it, or what
+        `key` did was ended since.
         """
         if not 0 <= share < 1:
             raise UsageError(f"a share of the traffic is from 0 (shadow) to below 1, not {share:g}; for all of it: "
@@ -151,6 +152,11 @@ class Stages:
                            f"time; first: trimtab canary {wanted.model} --stop", model=wanted.model)
         if now is not None and now.share == wanted.share:
             return now, False
+        task, other = (rows.the_version(conn, wanted.model, number).facts.get("task", "regression")
+                       for number in (live, wanted.version))
+        if task != other:
+            raise CheckFailed(f"v{wanted.version} is for {other}, and v{live}, which serves at {where}, for {task}: "
+                              "who asks expects its kind of answers. Deploy it at another endpoint", model=wanted.model)
         at = clock.to_text(self._clock.now())
         return replace(wanted, champion=live, stage_since=at, since=at if now is None else now.since,
                        trial=now.trial if now is not None else 1 if row is None else row.trial + 1,

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from trimtab.sketch.bins import Array
 
+_PIECE = 1 << 14
 _FIELDS = ("mean", "m2", "m3", "m4", "min", "max")
 
 
@@ -121,11 +122,11 @@ def of_finite(column: Array) -> Moments:
     if n == 0:
         return Moments()
     with np.errstate(all="ignore"):
-        mean = column.mean()
-        z = column - mean
-        q = z * z
-        m2 = q.sum()
-        m3, m4 = np.einsum("i,i->", q, z), np.einsum("i,i->", q, q)      # q @ z wakes BLAS threads: 25 × as long
+        mean, m2, m3, m4 = column.mean(), np.float64(0), np.float64(0), np.float64(0)
+        for start in range(0, n, _PIECE):      # what stays in the processor's cache takes a fifth of the time
+            z = column[start:start + _PIECE] - mean
+            q = z * z                          # and q @ z may wake BLAS threads: 25 times as long
+            m2, m3, m4 = m2 + q.sum(), m3 + np.einsum("i,i->", q, z), m4 + np.einsum("i,i->", q, q)
     return Moments(n=n, mean=_finite_or_none(mean), m2=_finite_or_none(m2), m3=_finite_or_none(m3),
                    m4=_finite_or_none(m4), min=float(column.min()), max=float(column.max()))
 

@@ -1,11 +1,15 @@
 """Who may do this now, so that nobody else does it at the same time?
 
-A lease expires by itself: a killed holder blocks nobody for ever. Its token grows with each take, so a holder that
-was overtaken is found out when it renews or finishes. A finished key is never taken again.
+A lease expires by itself: a killed holder blocks nobody for ever. One that is at work longer renews it (`renewed`). Its
+token grows with each take, so a holder that was overtaken is found out when it renews or finishes. A finished key is
+never taken again.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,7 +17,7 @@ import sqlalchemy as sa
 
 from trimtab import canon, clock
 from trimtab.clock import Clock
-from trimtab.errors import Conflict
+from trimtab.errors import Conflict, TrimtabError
 from trimtab.store.db import Database, insert_new
 from trimtab.store.schema import leases
 
@@ -49,6 +53,31 @@ class Leases:
     def renew(self, lease: Lease, *, ttl: timedelta) -> None:
         """Hold it longer. Raises Conflict when somebody else took it meanwhile."""
         self._change(lease, expires_at=self._times(ttl)[1])
+
+    @contextmanager
+    def renewed(self, lease: Lease, *, ttl: timedelta, every_s: float | None = None) -> Iterator[Callable[[], bool]]:
+        """Renew it from a thread while the block lasts, every third of its time unless said otherwise. Gives a question
+        for the work: is it still ours? A store that is away is asked again; a lease that was taken is not."""
+        ours, over = [True], threading.Event()
+        wait_s = ttl.total_seconds() / 3 if every_s is None else every_s
+
+        def beat() -> None:
+            while not over.wait(wait_s):
+                try:
+                    self.renew(lease, ttl=ttl)
+                except Conflict:
+                    ours[0] = False
+                    return
+                except TrimtabError:
+                    continue
+
+        thread = threading.Thread(target=beat, name="trimtab-lease", daemon=True)
+        thread.start()
+        try:
+            yield lambda: ours[0]
+        finally:
+            over.set()
+            thread.join(timeout=10)
 
     def done(self, lease: Lease, result: object = None) -> None:
         """Mark the key finished, with a JSON result. Raises Conflict when somebody else took it meanwhile."""

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from trimtab.errors import NotFound, StoreNewer
 from trimtab.store.db import Database
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")   # oldest first; one file each in migrations/versions/
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")   # oldest first; one file each in migrations/versions/
 _VERSION_TABLE = "alembic_version"
 _LOCK = 0x7472696D                             # any fixed number: PostgreSQL's advisory lock for "trimtab migrates"
 

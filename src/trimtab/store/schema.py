@@ -137,8 +137,9 @@ alerts = Table(
 labels = Table(                                # append-only; of a key the newest counts
     "labels", metadata,
     _text("model", key=True), _text("key_kind", key=True), _text("key", key=True),
-    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
     _text("value"), _text("recorded_at"), _text("by"),
+    Index(None, "model", "recorded_at"),
 )
 
 decisions = Table(                             # one application of a policy; its key is hash(policy, evidence)

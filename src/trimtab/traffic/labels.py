@@ -82,6 +82,14 @@ class Labels:
                     conn.execute(labels.insert(), rows)
         return Told(new=new, repeated=repeated, corrected=corrected)
 
+    def told_after(self, model: str, moment: str) -> tuple[list[str], list[str]]:
+        """(ids of predictions, keys) that a label came for after a moment (`clock.to_text`), each once."""
+        with self._db.read() as conn:
+            rows = conn.execute(sa.select(labels.c.key_kind, labels.c.key).where(
+                labels.c.model == model, labels.c.recorded_at > moment).distinct()).all()
+        return ([row.key for row in rows if row.key_kind == "prediction"],
+                [row.key for row in rows if row.key_kind == "key"])
+
     def of(self, model: str, kind: KeyKind, keys: Iterable[str]) -> Mapping[str, Label]:
         """The newest label of each key that has one."""
         wanted = list(dict.fromkeys(keys))

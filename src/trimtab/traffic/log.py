@@ -43,16 +43,44 @@ class TrafficLog:
         self._size = self._number = 0
         self._day = ""
         self._dirty = False
+        self._gathers: int | None = None
+        self._gathered: list[bytes] = []
+        self._gathered_day = ""
         self._closing = threading.Event()
         self._syncing: threading.Thread | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Does a write wait for the disk?"""
+        return self._durability == "strict"
+
     def append(self, record: Record) -> None:
-        """Write one record; when this returns, a killed process does not lose it."""
-        data = framed(record)
+        """Write one record; when this returns, a killed process does not lose it (but see `gather`)."""
+        if threading.get_ident() == self._gathers:
+            self._gathered.append(framed(record))
+            self._gathered_day = max(record.at[:10], self._gathered_day)
+        else:
+            self._append([framed(record)], record.at[:10])
+
+    def gather(self) -> None:
+        """From now on the calling thread's records are only gathered: it takes them by `gathered`, has them written by
+        `write`, and gives no answer before that returned."""
+        self._gathers = threading.get_ident()
+
+    def gathered(self) -> list[bytes]:
+        """What was gathered since the last time."""
+        taken, self._gathered = self._gathered, []
+        return taken
+
+    def write(self, frames: list[bytes]) -> None:
+        """Write what was gathered, all or none, at once. Raises as `append`; then none of the answers may be given."""
+        self._append(frames, self._gathered_day)
+
+    def _append(self, frames: list[bytes], day: str) -> None:
         with self._turn:
-            if self._handle is None or self._size >= self._segment_bytes or record.at[:10] > self._day:
-                self._open(record.at[:10])
-            self._write(data)
+            if self._handle is None or self._size >= self._segment_bytes or day > self._day:
+                self._open(day)
+            self._write(b"".join(frames))
             if self._durability == "strict":
                 assert self._handle is not None
                 os.fsync(self._handle)

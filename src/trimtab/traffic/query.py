@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from trimtab.traffic.labels import Labels
 
+Named = tuple[Sequence[str], Sequence[str]]    # ids of predictions, keys
 _GRACE = timedelta(minutes=2)                  # between naming a prediction and opening the segment that it is in
 
 
@@ -32,15 +33,19 @@ class Traffic:
         self._folder = folder
 
     def frame(self, *, model: str | None = None, version: int | None = None, since: datetime | None = None,
-              until: datetime | None = None, limit: int | None = None, shadows: bool = False) -> pl.DataFrame:
+              until: datetime | None = None, limit: int | None = None, shadows: bool = False,
+              columns: Sequence[str] = (), among: Named | None = None) -> pl.DataFrame:
         """A row a prediction, oldest first; `since` and `until` are inclusive, `limit` keeps the newest.
 
+        among: only predictions with one of these ids, or of these keys.
         shadows: also rows that were computed along, under the ids of the answers, failed ones (verdict) among them.
+        columns: only these, of which a large log reads faster; none: all.
         Columns: id, at, model, endpoint, version, stage, verdict, batch, position, latency_us, key (text or integers);
         features, output, probabilities, redacted as JSON text, since models differ in theirs; subject; why.
         """
-        found = self._lazy(model, version, since, until, shadows)
-        return (found.top_k(limit, by="id") if limit else found).sort("id", "version").collect()
+        found = self._lazy(model, version, since, until, shadows, among)
+        found = (found.top_k(limit, by="id") if limit else found).sort("id", "version")
+        return (found.select(columns) if columns else found).collect()
 
     def count(self, *, model: str | None = None, version: int | None = None, since: datetime | None = None,
               until: datetime | None = None) -> int:
@@ -51,7 +56,7 @@ class Traffic:
 
     def pairs(self, model: str, endpoint: str, champion: int, challenger: int, since: datetime,
               until: datetime | None = None) -> pl.DataFrame:
-        """The rows that both versions computed, whoever answered, oldest first.
+        """The rows that both versions computed, whoever answered, oldest first; none that a fallback answered.
 
         Columns: id, at, batch, key, features (JSON text); output and probabilities (JSON text) of both, with
         _champion and _challenger after their names.
@@ -59,7 +64,7 @@ class Traffic:
         import polars as pl
 
         found = self._lazy(model, None, since, until, shadows=True).filter(
-            pl.col("endpoint") == endpoint, pl.col("verdict") != segments.FAILED)
+            pl.col("endpoint") == endpoint, pl.col("verdict") == segments.KEPT)
         told = ("output", "probabilities")
         one, other = (found.filter(pl.col("version") == number) for number in (champion, challenger))
         return one.select("id", "at", "batch", "key", "features", *(pl.col(name).alias(f"{name}_champion")
@@ -94,7 +99,7 @@ class Traffic:
         raise NotFound(f"no prediction {prediction[:40]!r} is recorded in this workspace")
 
     def _lazy(self, model: str | None, version: int | None, since: datetime | None,
-              until: datetime | None, shadows: bool = False) -> pl.LazyFrame:
+              until: datetime | None, shadows: bool = False, among: Named | None = None) -> pl.LazyFrame:
         import polars as pl
 
         begin = clock.to_text(since) if since else ""
@@ -106,12 +111,14 @@ class Traffic:
             kept &= pl.col("version") == version
         if not shadows:
             kept &= pl.col("stage") != segments.SHADOW
+        if among is not None:
+            kept &= _among(*among)
         written, tables = self._parts()
         rows = [closing.flat(record, row) for record in _written(written, tables)
                 if (model is None or record.model == model) and begin <= record.at <= end
                 and (version is None or record.version == version)
                 and (shadows or record.stage != segments.SHADOW) for row in record.rows]
-        found = [pl.LazyFrame(rows, schema=dict(closing.SCHEMA))]
+        found = [pl.LazyFrame(rows, schema=dict(closing.SCHEMA)).filter(kept)]
         found += [pl.scan_parquet(table).filter(kept) for table in tables]
         return pl.concat(found, how="diagonal")                # a table of before has no column "why"
 
@@ -124,6 +131,16 @@ class Traffic:
         tables = sorted(self._folder.glob("*/*.parquet"))
         closed = set(tables)
         return [path for path in written if path.with_suffix(".parquet") not in closed], tables
+
+
+def _among(ids: Sequence[str], keys: Sequence[str]) -> pl.Expr:
+    """Ids are in the order of time, and tables in that of ids: bounds leave most of them unread."""
+    import polars as pl
+
+    found = pl.lit(False)
+    if ids:
+        found = pl.col("id").is_between(pl.lit(min(ids)), pl.lit(max(ids))) & pl.col("id").is_in(list(ids))
+    return found | pl.col("key").is_in(list(keys)) if keys else found
 
 
 def _written(written: list[Path], tables: list[Path]) -> Iterator[Record]:

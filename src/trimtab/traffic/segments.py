@@ -19,6 +19,7 @@ FORMAT = "trimtab.traffic/1"
 _FRAME = struct.Struct("<II")
 _MAX_RECORD_BYTES = 1 << 28
 _HEADER_BYTES = 1024
+_LARGEST = 10**308
 
 Stage = Literal["champion", "version", "shadow", "canary"]
 KEPT, FAILED, FALLBACK = "kept", "failed", "fallback"          # verdicts
@@ -69,9 +70,25 @@ _decoder = msgspec.msgpack.Decoder(Header | Record)
 
 
 def framed(record: Record | Header) -> bytes:
-    """A record as it is appended."""
-    payload = _encoder.encode(record)
+    """A record as it is appended; whole numbers beyond 64 bits as floating point, in which the model saw them."""
+    try:
+        payload = _encoder.encode(record)
+    except OverflowError:
+        assert isinstance(record, Record)
+        payload = _encoder.encode(msgspec.structs.replace(record, rows=tuple(msgspec.structs.replace(
+            row, features={name: narrow(value) for name, value in row.features.items()}) for row in record.rows)))
     return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def narrow(value: Value) -> Value:
+    """The value, an integer beyond 64 bits as the nearest finite floating point.
+
+    >>> narrow(7), narrow(10**30), narrow(-(10**400))
+    (7, 1e+30, -1e+308)
+    """
+    if not isinstance(value, int) or abs(value) < 2**63:
+        return value
+    return float(min(max(value, -_LARGEST), _LARGEST))
 
 
 def read(path: Path) -> Iterator[Record]:

@@ -76,7 +76,8 @@ def contract_show(call: Call) -> None:
 
     call.show({"schema": "trimtab.contract/1", "owner": found.owner, "digest": found.digest, "columns": [
         {"name": c.name, "type": c.type, "role": c.role, "missing": c.missing, "min": c.min, "max": c.max,
-         "categories": list(c.categories), "unseen": c.unseen, "unit": c.unit, "note": c.note, "confirm": c.confirm}
+         "categories": list(c.categories), "unseen": c.unseen, "unit": c.unit, "note": c.note, "log": c.log,
+         "confirm": c.confirm}
         for c in found.columns]}, render)
 
 
@@ -90,6 +91,7 @@ def contract_show(call: Call) -> None:
 @click.option("--unit", metavar="TEXT", help="What the numbers count.")
 @click.option("--note", metavar="TEXT", help="For people.")
 @click.option("--role", type=click.Choice(["feature", "id", "ignored", "time", "group"]), help="What it is used for.")
+@click.option("--log", type=click.Choice(["keep", "hash", "drop"]), help="What recorded traffic keeps of it.")
 @click.option("--confirmed", is_flag=True, help="The question that the contract asks about it is answered.")
 @command
 def contract_edit(call: Call, column: str, **changes: Any) -> None:

@@ -60,6 +60,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("workspace", "doctor", "Look for what is wrong with the installation and the workspace."),
     "backup": ("workspace", "backup", "Copy the workspace into one file while it is used."),
     "restore": ("workspace", "restore", "Make a workspace from a backup, verified."),
+    "gc": ("workspace", "gc", "Delete traffic that is old enough and was judged."),
     "run": ("story", "run", "From a table to a live model in one go."),
     "demo": ("story", "demo", "Play the whole story on a real data set."),
 }
@@ -70,7 +71,7 @@ _GROUPS = (
                        "predict")),
     ("Watching", ("monitor", "explain", "alert", "notify", "drift")),
     ("The loop", ("loop", "policy", "pause", "resume", "decisions", "decide", "simulate")),
-    ("Workspace", ("audit", "doctor", "backup", "restore")),
+    ("Workspace", ("audit", "doctor", "backup", "restore", "gc")),
 )
 
 

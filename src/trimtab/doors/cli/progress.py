@@ -1,16 +1,21 @@
-"""How far is it?  A bar a candidate on stderr, with the time that is left; nothing at all where nobody watches."""
+"""How far is it?  A line on stderr with a bar and the time that is left; nothing at all where nobody watches."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from trimtab.doors.cli import screen
+
 if TYPE_CHECKING:
     from trimtab.pipeline.budget import OnProgress, Progress
 
 _STAGES = {"search": "searching", "folds": "folds", "refit": "fitting on all training rows"}
+_BAR_CELLS = 24
+_CLEAR = "\r\x1b[K"                            # to the line's begin, and nothing is left of it
 
 
 @contextmanager
@@ -19,28 +24,22 @@ def bars(*, quiet: bool) -> Iterator[OnProgress | None]:
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-    tasks: dict[str, TaskID] = {}
-    with Progress(TextColumn(" {task.description:<14}"), BarColumn(bar_width=24),
-                  TextColumn("{task.completed}/{task.total} {task.fields[stage]}"), TimeElapsedColumn(),
-                  TextColumn("{task.fields[left]}"), console=Console(stderr=True), transient=True) as shown:
-
-        def on_progress(now: object) -> None:
-            _update(shown, tasks, now)  # type: ignore[arg-type]
-
-        yield on_progress
+    try:
+        yield lambda now: _write(_line(now))
+    finally:
+        _write("")
 
 
-def _update(shown: object, tasks: dict[str, int], now: Progress) -> None:
-    from rich.progress import Progress as Bars
+def _write(text: str) -> None:
+    sys.stderr.write(_CLEAR + text)
+    sys.stderr.flush()
 
+
+def _line(now: Progress) -> str:
     from trimtab.pipeline.budget import shown_seconds
 
-    assert isinstance(shown, Bars)
-    left = f"about {shown_seconds(now.eta_s)} left" if now.eta_s is not None and now.eta_s >= 1 else ""
-    stage = _STAGES.get(now.stage, now.stage)
-    if now.candidate not in tasks:
-        tasks[now.candidate] = shown.add_task(now.candidate, total=now.total, stage=stage, left=left)
-    shown.update(tasks[now.candidate], completed=now.done, total=now.total, stage=stage, left=left)  # type: ignore[arg-type]
+    full = round(_BAR_CELLS * now.done / max(now.total, 1))
+    left = f"   about {shown_seconds(now.eta_s)} left" if now.eta_s is not None and now.eta_s >= 1 else ""
+    text = (f" {screen.pad(now.candidate, 14)} {'█' * full}{'░' * (_BAR_CELLS - full)}  {now.done}/{now.total} "
+            f"{_STAGES.get(now.stage, now.stage)}{left}")
+    return text[:shutil.get_terminal_size((screen.WIDTH_CELLS, 24)).columns - 1]

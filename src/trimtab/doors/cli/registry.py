@@ -214,6 +214,7 @@ def version_json(version: Version, aliases: list[str]) -> dict[str, object]:
     """A version as every JSON door shows it."""
     return {"model": version.model, "version": version.number, "digest": version.digest, "gates": version.gates,
             "candidate": version.facts.get("candidate"), "task": version.facts.get("task"), "run": version.run,
+            "flavor": version.manifest.flavor, "predict": version.facts.get("predict"),
             "note": version.note, "created_at": version.created_at, "created_by": version.created_by,
             "deleted_at": version.deleted_at, "aliases": aliases,
             "ingredients": version.manifest.ingredients.to_json()}
@@ -222,7 +223,7 @@ def version_json(version: Version, aliases: list[str]) -> dict[str, object]:
 def _version_cells(version: Version, aliases: list[str]) -> list[str]:
     state = "deleted" if version.deleted_at else f"gates {version.gates}"
     return [f"v{version.number}", version.digest.short, screen.moment(version.created_at), version.created_by, state,
-            str(version.facts.get("candidate") or ""), ", ".join(aliases), version.note]
+            str(version.facts.get("candidate") or ""), version.tier.partition(",")[0], ", ".join(aliases), version.note]
 
 
 def _render_live(live: LiveAt) -> None:

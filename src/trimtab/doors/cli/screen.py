@@ -69,6 +69,17 @@ def wrapped(text: str, width: int) -> list[str]:
     return [*lines, rest]
 
 
+def folded(text: str) -> list[str]:
+    """A line as it is where it fits, else in lines of at most 100 cells, the further ones indented.
+
+    >>> [len(part) for part in folded("word " * 30)]
+    [99, 53]
+    """
+    first = wrapped(text, WIDTH_CELLS)[0]
+    rest = text[len(first):].strip()
+    return [first, *("    " + part for part in wrapped(rest, WIDTH_CELLS - 4))] if rest else [first]
+
+
 def follow(command: str, why: str = "") -> None:
     """The next command to type."""
     if not _quiet_next:

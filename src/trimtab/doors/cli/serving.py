@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,8 @@ from trimtab.doors.cli.options import Call, command
 
 if TYPE_CHECKING:
     from trimtab.monitor.alerts import Alert
+    from trimtab.monitor.brief import Brief
+    from trimtab.serving.pulse import Glance
     from trimtab.serving.rollout import Change
     from trimtab.serving.status import ModelStatus
 
@@ -74,18 +76,27 @@ def rollback(call: Call, model: str | None, to: int | None, endpoint: str, reaso
 @command
 def status(call: Call, model: str | None) -> None:
     """What is live now, one line a model."""
+    from trimtab.monitor.brief import brief
     from trimtab.project import steering
+    from trimtab.serving.pulse import last_minute
     from trimtab.serving.status import fleet
 
     workspace = call.workspace()
     rows = fleet(workspace.versions, workspace.rollouts, workspace.stages, model=model)
+    minute = last_minute(workspace.folder / "serving", workspace.clock)
+    known = {(one.model, one.endpoint): brief(workspace.db, one.model, one.version, one.endpoint)
+             for row in rows for one in row.live}
+    traffic = [{"model": name, "endpoint": endpoint, **told.to_json(),
+                "last_minute": minute[name, endpoint].to_json() if (name, endpoint) in minute else None}
+               for (name, endpoint), told in known.items()]
     alerts = workspace.alerts.list(model, states=("open", "acknowledged"))
-    told = [{"id": one.id, "model": one.model, "version": one.version, "endpoint": one.endpoint, "state": one.state,
-             "opened_at": one.opened_at, "sentence": one.sentence, "broken": one.broken} for one in alerts]
+    shown = [{"id": one.id, "model": one.model, "version": one.version, "endpoint": one.endpoint, "state": one.state,
+              "opened_at": one.opened_at, "sentence": one.sentence, "broken": one.broken} for one in alerts]
     lost = len(workspace.notices.list(model, state="gave_up", limit=1000))
     loop = steering.needs(workspace, model)
-    call.show({"schema": "trimtab.status/1", "models": [row.to_json() for row in rows], "alerts": told,
-               "notices_given_up": lost, "loop": loop}, lambda: _render(rows, alerts, lost, loop))
+    call.show({"schema": "trimtab.status/1", "models": [row.to_json() for row in rows], "traffic": traffic,
+               "alerts": shown, "notices_given_up": lost, "loop": loop},
+              lambda: _render(rows, alerts, lost, loop, minute, known))
 
 
 @click.command()
@@ -156,15 +167,20 @@ def render_change(change: Change) -> None:
         screen.follow("trimtab serve" if change.before is None else f"trimtab log {change.model}")
 
 
-def _render(rows: list[ModelStatus], alerts: list[Alert], lost: int,
-            loop: list[dict[str, object]]) -> None:
+def _render(rows: list[ModelStatus], alerts: list[Alert], lost: int, loop: list[dict[str, object]],
+            minute: Mapping[tuple[str, str], Glance], known: Mapping[tuple[str, str], Brief]) -> None:
     if not rows:
         screen.line("", "no model has a version yet")
         screen.follow("trimtab run data.csv")
         return
     lines = screen.table([_cells(row) for row in rows])
-    for text in lines:
-        click.echo(text)
+    for row, text in zip(rows, lines, strict=True):
+        click.echo("\n".join(screen.folded(text)))
+        for one in row.live:
+            glance, brief = minute.get((one.model, one.endpoint)), known[one.model, one.endpoint]
+            if glance is not None or brief.drifted is not None:
+                click.echo("   " + "   ".join([*([] if one.endpoint == "production" else [one.endpoint]),
+                                               *_minute(glance), *brief.words]))
     for alert in alerts:
         screen.line("ALERT", f"{alert.id}  {alert.model}@v{alert.version}  {alert.sentence}", style="red")
     if lost:
@@ -187,6 +203,13 @@ def _render(rows: list[ModelStatus], alerts: list[Alert], lost: int,
         screen.follow("trimtab serve")
 
 
+def _minute(glance: Glance | None) -> list[str]:
+    if glance is None:
+        return ["not served now"]
+    p99 = [] if glance.p99_ms is None else [f"p99 {screen.number(glance.p99_ms)} ms"]
+    return [f"{glance.requests_per_minute:,.0f} req/min", *p99, f"errors {glance.errors:,}"]
+
+
 def _cells(row: ModelStatus) -> list[str]:
     live = ", ".join(row.shares(one) + ("" if one.endpoint == "production" else f" at {one.endpoint}")
                      for one in row.live) or "not live"
@@ -204,4 +227,4 @@ def _cells(row: ModelStatus) -> list[str]:
 
 def _render_answer(answer: Any, limit: int) -> None:
     for text in answer.lines(limit):
-        click.echo(text)
+        click.echo("\n".join(screen.folded(text)))

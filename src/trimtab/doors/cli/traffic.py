@@ -88,6 +88,9 @@ def _render_one(record: Record, row: Row) -> None:
         screen.line("Instead", f"{row.why} ({record.verdict}: not the version's own answer)", style="yellow")
     if row.key is not None:
         screen.line("Key", row.key)
+    if row.redacted:
+        screen.line("Redacted", ", ".join(f"{name} ({'hashed' if name in row.features else 'dropped'})"
+                                          for name in row.redacted))
     asked = [f"{name} {_shown(value)}" for name, value in row.features.items()]
     for start in itertools.count(0, 4):
         if start >= len(asked):

@@ -1,4 +1,4 @@
-"""audit, doctor, backup, restore: is the record whole, and where is its copy?"""
+"""audit, doctor, backup, restore, gc: is the record whole, where is its copy, and what of it may go?"""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ def verify(call: Call, head_file: Path | None, journal_only: bool) -> None:
             screen.line("Kept head", f"row {report.kept_seq} is contained, unchanged", style="green")
         screen.line("Versions", f"{report.versions} verified: signature, manifest, every file, ingredients"
                     if not journal_only else "not checked", style="" if journal_only else "green")
+        if report.tables:
+            screen.line("Traffic", f"{screen.count(report.tables, 'table')} unchanged since closed", style="green")
         screen.line("Live", "what is live is what the journal says" if not journal_only else "not checked")
         screen.follow("trimtab audit head > head.json", "keep it elsewhere: it proves later that nothing was cut")
 
@@ -100,3 +102,40 @@ def restore(call: Call, file: Path, folder: Path, database: str | None) -> None:
         screen.follow(f"trimtab status --workspace {folder}")
 
     call.show(made.to_json(), render)
+
+
+@click.command()
+@click.option("--older-than", metavar="SPAN", help="E.g. 400d (default: [traffic] keep of trimtab.toml).")
+@click.option("--reason", "--why", "reason", default="", metavar="TEXT", help="Why; the journal keeps it.")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
+@command
+def gc(call: Call, older_than: str | None, reason: str, dry_run: bool) -> None:
+    """Delete closed tables of traffic that are older than SPAN and were judged; the journal keeps their digests.
+
+    Rows that no window holds yet, and those of an open trial, stay.
+    """
+    from trimtab.project.tidying import forget_traffic
+
+    span = older_than or _keep()
+    if not span:
+        raise click.UsageError('say how old traffic may grow: --older-than 400d, or keep = "400d" under [traffic]')
+    found = forget_traffic(call.workspace(), span, why=reason, dry_run=dry_run)
+    gone, kept = [one for one in found if not one.kept], [one for one in found if one.kept]
+
+    def render() -> None:
+        screen.line("Would go" if dry_run else "Deleted", f"{screen.count(len(gone), 'table')} of traffic, "
+                    f"{screen.count(sum(one.rows for one in gone), 'prediction')}, all older than {span}")
+        for one in kept:
+            screen.line("Stays", f"{one.name}: {one.kept}", style="yellow")
+        screen.follow("trimtab gc" if dry_run and gone else "trimtab audit verify")
+
+    call.show({"schema": "trimtab.gc/1", "dry_run": dry_run, "older_than": span,
+               "tables": [one.to_json() for one in found]}, render)
+
+
+def _keep() -> str:
+    from trimtab import config
+    from trimtab.project.files import TOML, find_root
+
+    root = find_root()
+    return "" if root is None else config.load(root / TOML).traffic.keep

@@ -6,9 +6,10 @@ bundle's contract, and hand them to the engine. So contract, recorder and rollou
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
-from trimtab.errors import NotFound
+from trimtab.errors import Malformed, NotFound, TooLarge, TrimtabError
 from trimtab.registry.bundle import Bundle
 from trimtab.serving.answering import Answer
 from trimtab.serving.engine import Engine
@@ -20,13 +21,24 @@ Rows = list[dict[str, object]]
 
 def ask(engine: Engine, model: str, number: int | None, read: Callable[[Bundle], Rows],
         side: str | None = None) -> Answer:
-    """The answer for the rows that `read` finds, given the bundle whose contract they are for.
+    """The answer for the rows that `read` finds, given the bundle whose contract they are for; it is counted.
 
     number: a version, else what is live; side: "champion" or "canary", while one is tried. Raises Malformed (side), and
     what `Engine.lineup`, `Engine.answer` and `read` raise.
     """
-    lineup = engine.lineup(model, number)
-    return engine.answer(lineup, read(lineup.champion), side=read_side(side))
+    begun = time.perf_counter()
+    try:
+        lineup = engine.lineup(model, number)
+        answer = engine.answer(lineup, read(lineup.champion), side=read_side(side))
+    except TrimtabError as problem:
+        if not isinstance(problem, Malformed | TooLarge):          # those are counted where they are told
+            broken = problem.details.get("violations", ())
+            engine.metrics.refused(model, problem.code, broken_rows=len(
+                {one["row"] for one in broken}) if isinstance(broken, list) else 0)
+        raise
+    engine.metrics.of(answer.model, lineup.place.endpoint, answer.version).answered(
+        len(answer.ids), time.perf_counter() - begun, answer.latency_us, len(answer.instead))
+    return answer
 
 
 def told(answer: Answer) -> dict[str, str]:

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from trimtab.doors import wire
-from trimtab.doors.inference.tensors import InferRequest
+from trimtab.doors.inference.tensors import InferRequest, least_keys
 from trimtab.errors import Malformed
 
 HEADER: Final = "Inference-Header-Content-Length"
@@ -29,7 +29,7 @@ def read(body: bytes, length: str | None) -> InferRequest:
     Raises Malformed, TooLarge.
     """
     if length is None:
-        request = wire.decode(body, InferRequest)
+        request = wire.decode(body, InferRequest, keys=least_keys)
     elif not (length.isascii() and length.isdigit() and int(length) <= len(body)):
         raise Malformed(f"{HEADER} must be how many bytes of the body are JSON, at most {len(body):,}; it is "
                         f"{length[:20]!r}", field=HEADER)

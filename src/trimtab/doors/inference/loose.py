@@ -27,7 +27,7 @@ def decode(body: bytes, kind: type[T]) -> T:
     """The body as a value of `kind`; NaN and Infinity may stand where numbers do. Raises Malformed, TooLarge."""
     wire.check(body)
     try:
-        given: object = json.loads(body)
+        given: object = json.loads(body.decode())
     except (ValueError, RecursionError) as wrong:
         raise Malformed(f"the body is not JSON: {str(wrong)[:160]}") from None
     return wire.convert(given, kind)

@@ -114,7 +114,7 @@ def _split(split: Split, features: Sequence[Column]) -> Rows:
 
 def _text(body: bytes) -> str:
     try:
-        return body.decode("utf-8-sig")
+        return body.decode().removeprefix("\ufeff")
     except UnicodeDecodeError:
         raise Malformed("the CSV is not in UTF-8") from None
 

@@ -6,6 +6,8 @@ success that changes nothing, and everything else is refused with the verb to us
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,7 +30,7 @@ class IndexRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LoadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of POST …/load and …/unload, which may be left out."""
 
-    parameters: dict[str, object] = {}
+    parameters: dict[str, Any] = {}
 
 
 async def index(request: Request) -> Response:

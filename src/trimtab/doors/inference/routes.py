@@ -20,7 +20,7 @@ from trimtab.doors.inference.asking import SIDE, Rows, as_number, ask, told
 from trimtab.errors import Malformed, TooLarge, TrimtabError
 from trimtab.registry.bundle import Bundle
 from trimtab.serving.answering import Answer
-from trimtab.serving.engine import State
+from trimtab.serving.engine import Engine, State
 from trimtab.serving.lineup import Lineup
 from trimtab.serving.source import Place
 
@@ -117,11 +117,23 @@ def _infer(request: Request, body: bytes) -> tuple[Answer, bytes, int | None]:
 
 
 def _predict(request: Request, body: bytes) -> tuple[Json, Answer]:
-    given = wire.decode(body, object)
-    answer = ask(desk(request).engine, request.path_params["model"], None, lambda bundle: _named_rows(given),
-                 request.headers.get(SIDE))
+    return predicted(desk(request).engine, request.path_params["model"], body, request.headers.get(SIDE))
+
+
+def predicted(engine: Engine, model: str, body: bytes, side: str | None = None) -> tuple[Json, Answer]:
+    """The answer to named rows, and how it is told."""
+    given = wire.decode(body, object, keys=_least_keys)
+    answer = ask(engine, model, None,
+                 lambda bundle: _named_rows(given, {column.name for column in bundle.contract.columns}), side)
     return {"schema": "trimtab.predictions/1", "model": answer.model, "version": answer.version,
             "predictions": _predictions(answer)}, answer
+
+
+def _least_keys(given: object) -> int:
+    if isinstance(given, dict):
+        rows = given.get("rows")
+        return len(given) + (_least_keys(rows) if isinstance(rows, list) else 0)
+    return sum([len(row) for row in given if isinstance(row, dict)]) if isinstance(given, list) else 0
 
 
 def _predictions(answer: Answer) -> list[Json]:
@@ -137,9 +149,11 @@ def _predictions(answer: Answer) -> list[Json]:
     return made
 
 
-def _named_rows(given: object) -> Rows:
-    if isinstance(given, dict) and set(given) == {"rows"} and isinstance(given["rows"], list):
+def _named_rows(given: object, columns: set[str]) -> Rows:
+    if isinstance(given, dict) and set(given) == {"rows"} and not columns & {"rows"}:
         given = given["rows"]
+        if not isinstance(given, list):
+            raise Malformed('rows is no list; send {"rows": [{"column": value, …}]}', field="rows")
     if isinstance(given, dict):
         return [given]
     if not isinstance(given, list):

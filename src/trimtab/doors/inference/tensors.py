@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from trimtab.data.contract import Column
+from trimtab.data.contract import Contract
 from trimtab.doors import wire
 from trimtab.errors import Malformed, TooLarge
 from trimtab.registry.bundle import Bundle
@@ -26,7 +26,7 @@ _DATATYPES: dict[str, Datatype] = {"number": "FP64", "integer": "FP64", "boolean
 _PYTHON: dict[str, tuple[type, ...]] = {"BOOL": (bool,), "BYTES": (str,), "FP16": (float, int), "FP32": (float, int),
                                         "FP64": (float, int)}
 _WORDS = {"BOOL": "true or false", "BYTES": "text", "FP16": "numbers", "FP32": "numbers", "FP64": "numbers"}
-_NUMERIC = ("number", "integer", "boolean")
+_NUMERIC = frozenset({"number", "integer", "boolean"})
 
 
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,27 +55,33 @@ class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: list[Wanted] | None = None
 
 
+def least_keys(request: InferRequest) -> int:
+    """How many keys the request must have had at least: see `wire.decode`."""
+    return 1 + 4 * len(request.inputs) + (request.id is not None) - sum(
+        [tensor.data is msgspec.UNSET for tensor in request.inputs])
+
+
 def rows_for(request: InferRequest, bundle: Bundle) -> list[dict[str, object]]:
     """The rows of a request that `bundle` can answer wholly. Raises Malformed, TooLarge."""
-    check_outputs(request, output_names(bundle))
-    return rows_of(request, bundle.contract.features)
+    if request.outputs:
+        check_outputs(request, output_names(bundle))
+    return rows_of(request, bundle.contract)
 
 
-def rows_of(request: InferRequest, features: Sequence[Column]) -> list[dict[str, object]]:
+def rows_of(request: InferRequest, contract: Contract) -> list[dict[str, object]]:
     """The request's rows by column name. Raises Malformed naming the tensor, TooLarge (rows)."""
     if not request.inputs:
         raise Malformed("inputs: send one tensor per column, or one of shape [n, features]", field="inputs")
-    names = {column.name for column in features}
-    first = request.inputs[0]
+    names, first = contract.feature_names, request.inputs[0]
     if len(request.inputs) == 1 and len(first.shape) == 2 and (first.name not in names or first.shape[1] != 1):
-        return _matrix(first, features)
+        return _matrix(first, contract)
     columns: dict[str, list[object]] = {}
     for tensor in request.inputs:
         if tensor.name in columns:
             raise Malformed(f"inputs: the tensor {tensor.name[:80]!r} appears twice", field="inputs")
         if not (len(tensor.shape) == 1 or (len(tensor.shape) == 2 and tensor.shape[1] == 1)):
             raise Malformed(f"{tensor.name[:80]}: shape {tensor.shape[:8]} is not [n] or [n, 1], as a column has it; "
-                            f"to send a matrix, send it alone with shape [n, {len(features)}]",
+                            f"to send a matrix, send it alone with shape [n, {len(names)}]",
                             field=tensor.name[:80])
         columns[tensor.name] = _values(tensor)
     counts = {len(values) for values in columns.values()}
@@ -164,9 +170,10 @@ def label_datatype(classes: Sequence[object]) -> Datatype:
     return "INT64" if all(isinstance(label, int) for label in classes) else "BYTES"
 
 
-def _matrix(tensor: Tensor, features: Sequence[Column]) -> list[dict[str, object]]:
-    others = [column.name for column in features if column.type not in _NUMERIC]
-    if others:
+def _matrix(tensor: Tensor, contract: Contract) -> list[dict[str, object]]:
+    features, kinds = contract.features, contract.feature_types
+    if not kinds <= _NUMERIC:
+        others = [column.name for column in features if column.type not in _NUMERIC]
         raise Malformed(f"{tensor.name[:80]}: {', '.join(others[:5])} is not a number, so the rows can't be one "
                         "matrix; send one tensor per column", field=tensor.name[:80])
     if tensor.shape[1] != len(features):
@@ -175,9 +182,10 @@ def _matrix(tensor: Tensor, features: Sequence[Column]) -> list[dict[str, object
     if tensor.datatype in ("BYTES", "BOOL"):
         raise Malformed(f"{tensor.name[:80]}: a matrix is FP64, FP32 or an integer type, not {tensor.datatype}",
                         field=tensor.name[:80])
-    flat, width = _values(tensor), len(features)
+    flat, width, names = _values(tensor), len(features), contract.feature_names
+    if "boolean" not in kinds:
+        return [dict(zip(names, flat[start:start + width], strict=True)) for start in range(0, len(flat), width)]
     truth = [column.type == "boolean" for column in features]
-    names = [column.name for column in features]
     return [{name: bool(value) if is_bool and value in (0, 1) else value for name, value, is_bool in
              zip(names, flat[start:start + width], truth, strict=True)} for start in range(0, len(flat), width)]
 
@@ -201,6 +209,8 @@ def _values(tensor: Tensor) -> list[object]:
         raise Malformed(f"{name}: shape {shape[:8]} means {math.prod(shape):,} values, and data has {len(flat):,}",
                         field=name)
     kinds = _PYTHON.get(tensor.datatype, (int,))
+    if {*map(type, flat)} <= {*kinds, type(None)}:
+        return flat
     for place, value in enumerate(flat):
         if value is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
             words = _WORDS.get(tensor.datatype, "whole numbers")

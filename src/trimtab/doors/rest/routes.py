@@ -10,7 +10,7 @@ import functools
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from starlette.requests import Request
@@ -33,20 +33,21 @@ from trimtab.traffic.labels import KeyKind
 if TYPE_CHECKING:
     from trimtab.project.trying import Tried
 
+Number = Annotated[int, msgspec.Meta(ge=1, lt=10 ** 9)]         # of a version
 _one_change_at_a_time = threading.Lock()
 
 
 class MoveAlias(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of PUT …/aliases/A."""
 
-    version: int
+    version: Number
     why: str = ""
 
 
 class PutLive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of POST …/deploy and …/promote."""
 
-    version: int
+    version: Number
     why: str = ""
     endpoint: str = PRODUCTION
     dry_run: bool = False
@@ -56,7 +57,7 @@ class GoBack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of POST …/rollback; `to`: a version, else the one before."""
 
     why: str = ""
-    to: int | None = None
+    to: Number | None = None
     endpoint: str = PRODUCTION
     dry_run: bool = False
 
@@ -64,7 +65,7 @@ class GoBack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TryBeside(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of POST …/canary; share 0 is shadow."""
 
-    version: int
+    version: Number
     share: float = 0.0
     why: str = ""
     endpoint: str = PRODUCTION
@@ -102,6 +103,19 @@ async def health(_: Request) -> Response:
 async def version(_: Request) -> Response:
     """GET /version."""
     return wire.reply({"schema": "trimtab.server/1", "name": "trimtab", "version": __version__})
+
+
+async def metrics(request: Request) -> Response:
+    """GET /metrics: the counters of this process as Prometheus reads them."""
+    at = desk(request)
+    state = at.engine.state
+    live = sorted(state.live.items(), key=lambda item: item[0])
+    text = at.engine.metrics.text(
+        waiting=at.waiting, store_away=bool(state.store),
+        live=[(place.model, place.endpoint, one.champion.number) for place, one in live],
+        dropped=[((place.model, place.endpoint, one.beside.bundle.number), one.beside.shadow.dropped)
+                 for place, one in live if one.beside is not None])
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def status(request: Request) -> Response:
@@ -284,7 +298,8 @@ async def _change(request: Request, verb: Callable[[Desk, str], Change | Tried])
 
 _ALIAS = "/api/registry/{model}/aliases/{alias}"
 ROUTES = [
-    Route("/health", health), Route("/version", version), Route("/api/status", status),
+    Route("/health", health), Route("/version", version), Route("/metrics", metrics),
+    Route("/api/status", status),
     Route("/api/registry/{model}", model), Route("/api/registry/{model}/versions/{number}", one_version),
     Route(_ALIAS, get_alias, methods=["GET"]), Route(_ALIAS, put_alias, methods=["PUT"]),
     Route(_ALIAS, delete_alias, methods=["DELETE"]),

@@ -39,6 +39,15 @@ class Ids:
         return f"{letter}-" + _base32(int.from_bytes(self._random_bytes(5)), 8).lower()
 
 
+def short_of(letter: str, digest: str) -> str:
+    """A short id that follows from a digest (`sha256:…`): 40 of its bits.
+
+    >>> short_of("a", "sha256:" + "0" * 63 + "1")
+    'a-00000000'
+    """
+    return f"{letter}-" + _base32(int(digest.removeprefix("sha256:")[:10], 16), 8).lower()
+
+
 def shown_run(run_id: str) -> str:
     """How a run is shown to people.
 

@@ -170,7 +170,7 @@ class Workspace:
         """What needs a person's eye."""
         from trimtab.monitor.alerts import Alerts
 
-        return Alerts(self.db, self.journal, self.clock, self.ids, tell=self.notices.put_in)
+        return Alerts(self.db, self.journal, self.clock, tell=self.notices.put_in)
 
     @cached_property
     def notices(self) -> Notices:

@@ -64,7 +64,8 @@ def seeded(seed: int) -> Ids:
 class Shop:
     """A workspace with v1 live, and everything that happens to it."""
 
-    def __init__(self, folder: Path, *, database: str | None = None, toml: str = TOML, seed: int = 1) -> None:
+    def __init__(self, folder: Path, *, database: str | None = None, toml: str = TOML, seed: int = 1,
+                 keyed: bool = False) -> None:
         self.classes = "binary" in ((folder / "trimtab.toml").read_text() if (folder / "trimtab.toml").exists()
                                     else toml)
         self.clock = FixedClock(datetime(2026, 3, 2, 8, tzinfo=UTC))
@@ -73,13 +74,16 @@ class Shop:
         self.workspace = Workspace.open(folder / ".trimtab", create=True, database=database, now=self.clock,
                                         ids=seeded(seed + 1000 * found), actor="ann")
         if not found:
-            self._make(folder, toml)
+            self._make(folder, toml, keyed)
         self._log = TrafficLog(self.workspace.folder / "traffic", writer="w-00000001", now=self.clock)
         self.engine = make_engine(self.workspace, self._log.append)
         self.engine.refresh()
 
-    def _make(self, folder: Path, toml: str) -> None:
-        self.rows(600).write_csv(folder / "data.csv")
+    def _make(self, folder: Path, toml: str, keyed: bool) -> None:
+        table = self.rows(600)
+        if keyed:                              # rows have a name of their own, by which labels may be told
+            table = table.select(pl.Series("id", [f"t{place}" for place in range(600)]), "a", "b", "y")
+        table.write_csv(folder / "data.csv")
         (folder / "trimtab.toml").write_text(toml)
         initialise(folder / "data.csv", folder, self.workspace, force=True, name=MODEL)
         (folder / "trimtab.toml").write_text(toml)

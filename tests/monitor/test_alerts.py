@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 
 from trimtab.clock import FixedClock
 from trimtab.errors import Conflict, NotFound, UsageError
-from trimtab.ids import Ids
 from trimtab.keys import Keyring
 from trimtab.monitor.alerts import Alert, Alerts
 from trimtab.store.db import Database
@@ -27,7 +25,7 @@ class Room:
     def __init__(self, db: Database, folder: Path) -> None:
         self.db, self.clock = db, FixedClock()
         self.journal = Journal(db, Keyring(folder / "keys"), self.clock)
-        self.alerts = Alerts(db, self.journal, self.clock, Ids(random.Random(1).randbytes))
+        self.alerts = Alerts(db, self.journal, self.clock)
 
     def note(self, *causes: dict[str, Any], version: int = 1, endpoint: str = "production") -> tuple[Alert, bool]:
         """What a window leaves."""

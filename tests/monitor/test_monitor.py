@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,6 @@ import sqlalchemy as sa
 from trimtab import clock as times
 from trimtab.clock import FixedClock
 from trimtab.config import Monitor as Settings
-from trimtab.ids import Ids
 from trimtab.keys import Keyring
 from trimtab.monitor.alerts import Alerts
 from trimtab.monitor.baseline import Baseline
@@ -42,8 +40,7 @@ class Post:
                                                                                          version=1)]
         self.frame = pl.DataFrame()
         self.settings = Settings(**{"window": 200, "every": "1d", **settings})
-        self.alerts = Alerts(db, Journal(db, Keyring(folder / "keys"), self.clock), self.clock,
-                             Ids(random.Random(1).randbytes))
+        self.alerts = Alerts(db, Journal(db, Keyring(folder / "keys"), self.clock), self.clock)
         self.baseline = Baseline(contract=world.contract, columns=world.baseline, risk=world.risk,
                                  score={"value": 1.0, "low": 0.9, "high": 1.1})
         self.monitor = self.fresh()

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Row
 from trimtab import canon, clock
 from trimtab.clock import Clock
 from trimtab.errors import NotFound, UsageError
-from trimtab.ids import Ids
+from trimtab.ids import short_of
 from trimtab.loop import policy
 from trimtab.loop.model import Decision, Past, State, Stored, unlike
 from trimtab.loop.notices import Notices, of_decision
@@ -160,7 +160,7 @@ def name_of(key: str) -> str:
     >>> name_of("sha256:" + "0f" * 32)
     'd-1w7gy3rf'
     """
-    return Ids(lambda n: bytes.fromhex(key.removeprefix("sha256:"))[:n]).short("d")
+    return short_of("d", key)
 
 
 def _row(stored: Stored) -> dict[str, Any]:

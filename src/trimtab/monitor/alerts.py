@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Row
 from trimtab import canon, clock
 from trimtab.clock import Clock
 from trimtab.errors import Conflict, NotFound, UsageError
-from trimtab.ids import Ids
+from trimtab.ids import short_of
 from trimtab.store.db import Database
 from trimtab.store.journal import Journal
 from trimtab.store.schema import alerts
@@ -75,8 +75,8 @@ class Alerts:
     """The incidents of one workspace; safe to share between threads and processes. tell: leaves a notice of what was
     opened or changed, in the same transaction."""
 
-    def __init__(self, db: Database, journal: Journal, now: Clock, ids: Ids, tell: Tell | None = None) -> None:
-        self._db, self._journal, self._clock, self._ids, self._tell = db, journal, now, ids, tell
+    def __init__(self, db: Database, journal: Journal, now: Clock, tell: Tell | None = None) -> None:
+        self._db, self._journal, self._clock, self._tell = db, journal, now, tell
 
     def note(self, conn: Connection, *, model: str, version: int, endpoint: str, evidence: Mapping[str, Any],
              causes: Sequence[Mapping[str, Any]], by: str = "monitor") -> tuple[Alert, bool]:
@@ -93,9 +93,9 @@ class Alerts:
                               kind=str(merged[0]["kind"]) if merged else known.kind)
             self._save(conn, changed)
             return changed, False
-        alert = Alert(id=self._ids.short("a"), model=model, version=version, endpoint=endpoint, state="open",
-                      kind=str(causes[0]["kind"]) if causes else "drift", opened_at=at, updated_at=at, owner="",
-                      snooze_until=None, evidence=plain, causes=[dict(one) for one in causes], notes=[])
+        alert = Alert(id=_name(conn, model, version, endpoint), model=model, version=version, endpoint=endpoint,
+                      state="open", kind=str(causes[0]["kind"]) if causes else "drift", opened_at=at, updated_at=at,
+                      owner="", snooze_until=None, evidence=plain, causes=[dict(one) for one in causes], notes=[])
         conn.execute(alerts.insert().values(_row(alert)))
         self._journal.append(conn, kind="alert.open", model=model, subject=alert.id, by=by, why=alert.sentence,
                              body={"version": version, "endpoint": endpoint, "kind": alert.kind,
@@ -239,3 +239,10 @@ def _merged(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) 
             for one in new]
     shown = {(one["kind"], one["column"]) for one in told}
     return [*told, *(dict(one) for one in old if (one["kind"], one["column"]) not in shown)]
+
+
+def _name(conn: Connection, model: str, version: int, endpoint: str) -> str:
+    """The id of the next incident there: the same for the same story, since decisions are told apart by it."""
+    before = conn.execute(sa.select(sa.func.count()).select_from(alerts).where(
+        alerts.c.model == model, alerts.c.version == version, alerts.c.endpoint == endpoint)).scalar_one()
+    return short_of("a", canon.digest_json(["alert", model, version, endpoint, before]))

@@ -78,3 +78,15 @@ def test_the_model_of_before_2007_sees_2008_and_nothing_worse_is_promoted(tmp_pa
     assert len(verdicts) >= 2
     assert decisions(told, "promote") == []
     assert told["live"] == 1
+
+
+@pytest.mark.parametrize("name", ["diabetes", "breast_cancer"])
+def test_rows_like_those_of_training_are_quiet(name: str, tmp_path: Path) -> None:
+    """Neither has a column of time, so its rows come in any order, seeded: a month without alarm or decision."""
+    folder = examples.laid_out(name, tmp_path)
+    (folder / "quiet.toml").write_text('rate = 6\nrequest = 6\nproject = "."\n', encoding="utf-8")
+    told = examples.trimtab(folder, "simulate", "quiet.toml")
+    assert told["counts"]["answered"] == 30 * 24 * 6
+    assert told["counts"]["labels"] > 3_000
+    assert told["alerts"] == []
+    assert {one["what"] for one in told["timeline"]} == {"version", "live"}

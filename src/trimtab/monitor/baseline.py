@@ -89,7 +89,7 @@ def baseline_of(versions: Versions, datasets: Datasets, version: Version) -> Bas
         notes.append(f"neither answers nor errors are compared with the evaluation: {problem}")
     else:
         newest = np.flatnonzero(scored.rows >= frame.height - lately.height)
-        scored = scored.take(newest) if len(newest) >= _LEAST_LATELY // 5 else scored
+        scored = scored.take(newest) if len(newest) >= LEAST_ROWS else scored
         if len(scored.rows) < LEAST_ROWS:
             notes.append(f"{len(scored.rows)} held-out rows are too few to compare answers and errors with")
         else:

@@ -111,7 +111,6 @@ class _Simulation:
         self._counts, self._told = Counts(), list[Happening]()
         self._truths: list[_Truth] = []
         self._step = timedelta(seconds=seconds(plan.tick))
-        self._kill_after: int | None = None
         self._up_again = self._start
         self._writers = self._sent = 0
         self._day = 0
@@ -186,7 +185,7 @@ class _Simulation:
             case "server_crash":
                 self._crash(self._moment(event.at_s + event.lasts_s))
             case "loop_crash":
-                self._kill_after = event.write
+                self._db.writes_left = event.write
             case "close":
                 for alert in self._space.alerts.list(self._model):
                     self._space.alerts.close(alert.id, by="operator", why=event.reason or "mended")
@@ -205,13 +204,11 @@ class _Simulation:
             self._say("store", "the database answers again")
         try:
             self._deliver(now)
-            with self._db.killing_after(self._kill_after):
+            with self._db.mined():
                 self._loop.tick()
-            self._kill_after = None
         except StoreUnreachable:
             self._counts.ticks_without_store += 1
         except Killed:
-            self._kill_after = None
             self._counts.loops_killed += 1
             self._say("loop", "killed in the middle of its work; another one starts")
             self._start_loop()

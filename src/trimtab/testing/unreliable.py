@@ -16,12 +16,13 @@ class Killed(BaseException):
 
 
 class Unreliable(Database):
-    """A database that does not answer while `away`, and kills whoever works with it after a number of writes."""
+    """A database that does not answer while `away`, and kills who works in `mined` after `writes_left` more writes."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.away = False
-        self._writes_left: int | None = None
+        self.writes_left: int | None = None
+        self._mined = False
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -36,20 +37,20 @@ class Unreliable(Database):
         self._answer()
         with super().write() as conn:
             yield conn
-        if self._writes_left is not None:
-            self._writes_left -= 1
-            if self._writes_left <= 0:
-                self._writes_left = None
+        if self._mined and self.writes_left is not None:
+            self.writes_left -= 1
+            if self.writes_left <= 0:
+                self.writes_left = None
                 raise Killed
 
     @contextmanager
-    def killing_after(self, writes: int | None) -> Iterator[None]:
-        """While the block lasts, raise Killed after so many writes that were committed; None: never."""
-        self._writes_left = writes
+    def mined(self) -> Iterator[None]:
+        """While the block lasts writes count, and Killed is raised after the last one of `writes_left`."""
+        self._mined = True
         try:
             yield
         finally:
-            self._writes_left = None
+            self._mined = False
 
     def _answer(self) -> None:
         if self.away:

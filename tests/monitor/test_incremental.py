@@ -34,8 +34,8 @@ def monitor(ws: Workspace, folder: Path, world: Any, asked: Callable[..., pl.Dat
     """One that keeps its windows in a database of its own, over the workspace's traffic and labels."""
     db = Database("sqlite://")
     migrate.upgrade(db)
-    rng = np.random.default_rng(3)
-    alerts = Alerts(db, Journal(db, Keyring(folder / "keys"), ws.clock), ws.clock, Ids(rng.bytes))
+    np.random.default_rng(3)
+    alerts = Alerts(db, Journal(db, Keyring(folder / "keys"), ws.clock), ws.clock)
     baseline = Baseline(contract=world.contract, columns=world.baseline, risk=world.risk,
                         score={"value": 1.0, "low": 0.9, "high": 1.1})
     return Monitor(db=db, traffic=asked, alerts=alerts, now=ws.clock, live=lambda model: [Live(

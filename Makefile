@@ -34,7 +34,7 @@ test: lint postgres ## lint, then every test of the fast lane, on SQLite and on 
 	@$(PYTEST) -m "not slow and not full"
 
 test-full: $(DEV) postgres ## what `make test` leaves out: slow tests, and tests/full, each in an environment of its own
-	@$(PYTEST) -m slow
+	@$(PYTEST) -m "slow or full"
 	@for home in tests/full/*/; do name=$$(basename $$home); python=$$($(BIN)/python tools/environment.py $$name) && \
 		PYTHONPATH=$(CURDIR)/src $$python -m pytest -q --confcutdir=$$home $$home || exit 1; done
 

@@ -35,6 +35,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 MODEL, COLUMNS, CLIENTS, ROWS = "churn", 10, 8, 64
 BROKEN = "answers no number"
+DAMAGED = "damaged"
 
 
 def rows() -> list[dict[str, float]]:
@@ -65,7 +66,8 @@ def make(folder: Path, megabytes: float) -> dict[int, tuple[str, int]]:
     y = X @ np.arange(COLUMNS) + rng.normal(size=len(X))
     made = {"linear": LinearRegression().fit(X, y), "also linear": LinearRegression().fit(X, y + 100),
             "forest": RandomForestRegressor(100, max_depth=6, n_jobs=2, random_state=1).fit(X[:2000], y[:2000]),
-            BROKEN: DummyRegressor(strategy="constant", constant=np.nan),
+            BROKEN: DummyRegressor(strategy="constant", constant=0.0),
+            DAMAGED: LinearRegression().fit(X, y - 100),
             "large": RandomForestRegressor(64, bootstrap=False, max_features=1, n_jobs=2, random_state=2).fit(X, y)}
     made[BROKEN].fit(X[:2], y[:2])
     made[BROKEN].constant_ = np.array([[np.nan]])
@@ -83,6 +85,11 @@ def make(folder: Path, megabytes: float) -> dict[int, tuple[str, int]]:
                 types=saved.types, ingredients=ingredients, gates="passed", note=name, by="ada",
                 facts={"task": "regression", "input": "matrix", "predict": tiers.choose(estimator, X[:50]).to_json()})
             told[version.number] = (name, len(saved.files[flavor.FILE]))
+            if name == DAMAGED:
+                digest = str(version.manifest.files[flavor.FILE]).rpartition(":")[2]
+                path = next(path for path in folder.rglob("*") if path.name in (digest, digest[2:]))
+                path.chmod(0o600)
+                path.write_bytes(path.read_bytes()[:-1] + b"?")
         ws.rollouts.deploy(MODEL, 1, by="ada")
     return told
 
@@ -155,12 +162,12 @@ def load(port: int, rate: float, seconds: float, out: Path) -> None:
     out.write_text(json.dumps({"answers": answers, "errors": errors}))
 
 
-def change(folder: Path, kinds: dict[int, str], swaps: int, seed: int) -> list[float]:
-    """Promotes and rollbacks at random moments; when each was asked for."""
+def change(folder: Path, kinds: dict[int, str], swaps: int, seed: int) -> tuple[list[float], int]:
+    """Promotes and rollbacks at random moments: when each was asked for, how many were refused."""
     from trimtab.errors import TrimtabError
     from trimtab.workspace import Workspace
 
-    drawn, asked = random.Random(seed), []
+    drawn, asked, refusals = random.Random(seed), [], 0
     with Workspace.open(folder, actor="ada") as ws:
         for _ in range(swaps):
             time.sleep(drawn.uniform(0.05, 0.5))
@@ -170,15 +177,15 @@ def change(folder: Path, kinds: dict[int, str], swaps: int, seed: int) -> list[f
                     ws.rollouts.rollback(MODEL, by="ada")
                 else:
                     ws.rollouts.promote(MODEL, drawn.choice(sorted(kinds)), by="ada")
-            except TrimtabError as refused:
-                print(f"refused: {str(refused)[:100]}", file=sys.stderr)
-    return asked
+            except TrimtabError:
+                refusals += 1
+    return asked, refusals
 
 
 def probe(folder: Path, swaps: int, megabytes: float, share: float = 0.8) -> dict[str, Any]:
     """One probe; what was seen."""
     kinds = make(folder / "ws", megabytes)
-    want = expected(folder / "ws", [number for number, (name, _) in kinds.items() if name != BROKEN])
+    want = expected(folder / "ws", [number for number, (name, _) in kinds.items() if name not in (BROKEN, DAMAGED)])
     server = subprocess.Popen([sys.executable, __file__, "--serve", str(folder / "ws")], text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     said: list[dict[str, Any]] = []
@@ -209,7 +216,7 @@ def probe(folder: Path, swaps: int, megabytes: float, share: float = 0.8) -> dic
         calm, errors = told(ask(rate, 4.0))
         loading = ask(rate, swaps * 0.3 + 4.0)
         time.sleep(0.5)
-        asked = change(folder / "ws", {number: name for number, (name, _) in kinds.items()}, swaps, seed=7)
+        asked, refusals = change(folder / "ws", {number: name for number, (name, _) in kinds.items()}, swaps, seed=7)
         answers, more = told(loading)
         errors += more
     finally:
@@ -237,7 +244,7 @@ def probe(folder: Path, swaps: int, megabytes: float, share: float = 0.8) -> dic
     for one in said:
         if one["event"] not in ("serving.live", "serving.load_failed"):
             print(one, file=sys.stderr)
-    return {"sizes": dict(kinds.values()), "swaps": len(asked), "capacity": round(capacity),
+    return {"sizes": dict(kinds.values()), "swaps": len(asked), "refused": refusals, "capacity": round(capacity),
             "rate": round(rate), "answers": len(answers), "errors": len(errors), "first_errors": errors[:3],
             "wrong": len(wrong), "first_wrong": wrong[:3], "versions": sorted({one[2] for one in answers}),
             "live": sum(event == "serving.live" for *_, event in moments),

@@ -25,6 +25,8 @@ MIGRATIONS = ROOT / "src" / "trimtab" / "store" / "migrations"
 OUTERMOST = frozenset({
     "src/trimtab/doors/cli/main.py: main",
     "src/trimtab/doors/guard.py: __call__",
+    "src/trimtab/doors/inference/crowd.py: _answer",
+    "src/trimtab/doors/inference/crowd.py: _predict",
     "src/trimtab/doors/inference/grpc_door.py: call",
     "src/trimtab/doors/inference/lane.py: take",
     "src/trimtab/flavors/onnx.py: _session",

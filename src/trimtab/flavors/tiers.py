@@ -24,6 +24,7 @@ TOLERANCE = 1e-9
 GRAPH_TOLERANCE = 1e-5                         # float32 keeps seven digits
 NUMPY, TREELITE, GRAPH = "numpy", "treelite", "onnxruntime"
 _FORMS = {NUMPY: formulas.model, TREELITE: trees.model}
+ROW_BY_ROW = frozenset(_FORMS)                 # whose sums are taken in an order that other rows do not change
 _MOST_ROWS, _MOST_COLUMNS, _ALONE = 2_000, 100, 32
 _EDGES = 20
 _FAR = 1e3                                     # how many spreads of a column the extreme rows lie outside
@@ -61,6 +62,10 @@ class Fast:
             self.classes_ = own.classes_
             self.predict_proba = self._shares
 
+    def by_itself(self) -> Fast:
+        """The same without `own`: raises FloatingPointError where that would be asked."""
+        return Fast(_Nobody(getattr(self.own, "classes_", None)), self.answer, classes=hasattr(self, "classes_"))
+
     def predict(self, X: Array) -> Any:
         """Numbers, shape (rows,); a classifier is asked for probabilities, so its own labels are rarely wanted."""
         if hasattr(self, "classes_"):
@@ -71,6 +76,19 @@ class Fast:
     def _shares(self, X: Array) -> Any:
         found = self.answer(X)
         return found if np.isfinite(found).all() else self.own.predict_proba(X)
+
+
+class _Nobody:
+    """In the place of an estimator that is not to be asked."""
+
+    def __init__(self, classes: Any) -> None:
+        self.classes_ = classes
+
+    def predict(self, X: Array) -> Any:
+        """Raises."""
+        raise FloatingPointError("an answer is not finite")
+
+    predict_proba = predict
 
 
 def choose(estimator: Any, X: Array, *, threshold: tuple[int, float] | None = None, graph: Any = None) -> Tier:

@@ -8,7 +8,7 @@ what serves.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -42,6 +42,15 @@ class Prediction:
 
     values: list[float] | list[Label]
     probabilities: Array | None = None
+
+    def split(self, sizes: Iterable[int]) -> list[Prediction]:
+        """These answers as those of as many requests as there are sizes (rows), in their order."""
+        parts, start = [], 0
+        for size in sizes:
+            mine = slice(start, start := start + size)
+            parts.append(Prediction(values=self.values[mine], probabilities=None if self.probabilities is None
+                                    else self.probabilities[mine]))
+        return parts
 
     def joined(self, others: Mapping[int, Any]) -> Prediction:
         """These answers, in their order, with others put in at their places (in the result); those have no
@@ -131,6 +140,20 @@ class Bundle:
         if self._is_plain:
             return self._answer(X)
         return self.predict_frame(decode(self.contract, X))
+
+    @cached_property
+    def together(self) -> Bundle | None:
+        """What answers rows of several requests in one call, each as alone, to the last bit; None where nothing does.
+
+        Raises FloatingPointError where the estimator itself has to be asked for one of them: then ask for each alone.
+        """
+        from trimtab.flavors import tiers
+
+        told = self.facts.get("predict")
+        if self.fast is None or not self._is_plain or self.facts.get("brought") or not isinstance(told, Mapping) \
+                or told.get("tier") not in tiers.ROW_BY_ROW or told.get("row_invariant") is not True:
+            return None
+        return replace(self, fast=self.fast.by_itself())
 
     def predict_frame(self, frame: pl.DataFrame) -> Prediction:
         """Answers for raw columns; others are ignored. The contract is not checked here.

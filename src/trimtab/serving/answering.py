@@ -58,6 +58,10 @@ class Answering:
             return self._guarded(lineup, lineup.fallback, rows, side)
         return self._whole(lineup, rows, side)
 
+    def answer_with(self, lineup: Lineup, rows: Rows, prediction: Prediction, latency_us: int) -> Answer:
+        """The answer of a champion that is alone, whose prediction was made already. Raises what recording raises."""
+        return self._answered(lineup, lineup.champion, rows, prediction, latency_us, "champion")[0]
+
     def _guarded(self, lineup: Lineup, fallback: Fallback, rows: Rows, side: Side | None) -> Answer:
         """The model's answer to the rows that are fit for it, the fallback's to the others."""
         reasons = fallback.sift(rows)

@@ -23,7 +23,7 @@ from trimtab.clock import Clock
 from trimtab.errors import Busy, NotFound, TrimtabError
 from trimtab.ids import Ids
 from trimtab.names import check_name
-from trimtab.registry.bundle import Bundle
+from trimtab.registry.bundle import Bundle, Prediction
 from trimtab.serving.answering import Answer, Answering, Recorder
 from trimtab.serving.fallback import Fallback
 from trimtab.serving.lineup import Beside, Lineup, Side
@@ -172,6 +172,10 @@ class Engine:
         side: see `Answering`. Raises ContractViolation, and what recording raises.
         """
         return self._answering.answer(lineup, rows, side=side)
+
+    def answer_with(self, lineup: Lineup, rows: Rows, prediction: Prediction, latency_us: int) -> Answer:
+        """The same where the champion answers alone and its prediction was made, together with others'."""
+        return self._answering.answer_with(lineup, rows, prediction, latency_us)
 
     def infer(self, model: str, rows: Rows, *, version: int | None = None, endpoint: str = PRODUCTION,
               side: Side | None = None) -> Answer:

@@ -13,7 +13,7 @@ from trimtab.errors import Malformed, NotFound, TooLarge, TrimtabError
 from trimtab.registry.bundle import Bundle
 from trimtab.serving.answering import Answer
 from trimtab.serving.engine import Engine
-from trimtab.serving.lineup import read_side
+from trimtab.serving.lineup import Lineup, read_side
 
 SIDE = "x-trimtab-version"                    # of a request: who is to answer; of an answer: who did
 Rows = list[dict[str, object]]
@@ -31,14 +31,25 @@ def ask(engine: Engine, model: str, number: int | None, read: Callable[[Bundle],
         lineup = engine.lineup(model, number)
         answer = engine.answer(lineup, read(lineup.champion), side=read_side(side))
     except TrimtabError as problem:
-        if not isinstance(problem, Malformed | TooLarge):          # those are counted where they are told
-            broken = problem.details.get("violations", ())
-            engine.metrics.refused(model, problem.code, broken_rows=len(
-                {one["row"] for one in broken}) if isinstance(broken, list) else 0)
+        refused(engine, model, problem)
         raise
-    engine.metrics.of(answer.model, lineup.place.endpoint, answer.version).answered(
-        len(answer.ids), time.perf_counter() - begun, answer.latency_us, len(answer.instead))
+    counted(engine, lineup, answer, begun)
     return answer
+
+
+def counted(engine: Engine, lineup: Lineup, answer: Answer, begun: float, own_us: int | None = None) -> None:
+    """Count an answer to what began at `begun`. own_us: its share of what it took together with others."""
+    engine.metrics.of(answer.model, lineup.place.endpoint, answer.version).answered(
+        len(answer.ids), time.perf_counter() - begun, answer.latency_us if own_us is None else own_us,
+        len(answer.instead))
+
+
+def refused(engine: Engine, model: str, problem: TrimtabError) -> None:
+    """Count a request that gets an error; Malformed and TooLarge are counted where they are told."""
+    if not isinstance(problem, Malformed | TooLarge):
+        broken = problem.details.get("violations", ())
+        engine.metrics.refused(model, problem.code, broken_rows=len(
+            {one["row"] for one in broken}) if isinstance(broken, list) else 0)
 
 
 def told(answer: Answer) -> dict[str, str]:

@@ -3,7 +3,8 @@
 In front of uvicorn's own protocol. An everyday request came in whole and at once, with plain headers, called by this
 machine's name, with a small JSON body, to a model that lately answered within a moment: it is decoded, predicted and
 counted on the event loop, by what the routes use, and answered, or refused, with the headers that the guard sets. All
-that came in one turn of the loop is recorded by one write, and only then answered. Everything else, and whatever fails
+that came in one turn of the loop is predicted together, where that is worth it, and recorded by one write, and only
+then answered. Everything else, and whatever fails
 by a fault, is uvicorn's, the guard's and the routes': they look again from the start and tell.
 """
 
@@ -21,16 +22,19 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from trimtab.doors import guard, wire
 from trimtab.doors.desk import Desk
 from trimtab.doors.inference import tensors
-from trimtab.doors.inference.asking import SIDE, ask
-from trimtab.doors.inference.routes import predicted
+from trimtab.doors.inference.asking import SIDE, Rows, ask
+from trimtab.doors.inference.crowd import Crowd
+from trimtab.doors.inference.routes import named, predictions_json
 from trimtab.errors import Malformed, TooLarge, TrimtabError
-from trimtab.serving.engine import Engine
+from trimtab.registry.bundle import Bundle
+from trimtab.serving.answering import Answer
 from trimtab.serving.rollout import PRODUCTION
 from trimtab.serving.source import Place
 from trimtab.traffic.log import TrafficLog
 
 SMALL_BYTES: Final = 16 << 10
 MOMENT_US: Final = 1000                        # what takes longer goes to a thread
+WORTH_US: Final = 50                           # what takes less is not predicted together: that would only cost
 _HEAD_BYTES: Final = 2048
 _PLANS: Final = 512
 _PLAIN: Final = frozenset({b"host", b"content-type", b"content-length", b"connection", b"accept", b"accept-encoding",
@@ -41,7 +45,7 @@ _GOOD: Final = STATUS_LINE[200]
 _MARKS: Final = b"content-type: application/json\r\n" + SIDE.encode() + b": champion\r\n" + b"".join(
     name + b": " + value + b"\r\n" for name, value in guard.MARKS)
 
-Answering = Callable[[Engine, str, bytes], bytes]
+Reading = Callable[[bytes], tuple[Callable[[Bundle], Rows], Callable[[Answer], bytes]]]
 
 
 class Plan(NamedTuple):
@@ -49,7 +53,7 @@ class Plan(NamedTuple):
 
     place: Place
     length: int                                # of the body
-    answer: Answering
+    reading: Reading                           # of the body: what finds its rows, and what tells the answer to them
     protocol: str                              # whose shape an error has
 
 
@@ -63,6 +67,8 @@ class Lane:
         self._desk, self._app, self._log = desk, app, log
         self._plans: dict[bytes, Plan | None] = {}
         self._due: list[Due] = []
+        self._crowd = Crowd(desk.engine)
+        self._crowded: list[tuple[Connection, Plan, bytes]] = []
         self._disk = ThreadPoolExecutor(1, "trimtab-disk") if log is not None and log.waits else None
         self._writing = False
         self._dated: object = None
@@ -89,12 +95,20 @@ class Lane:
         model = plan.place.model
         engine = self._desk.engine
         live = engine.live.get(plan.place)
-        if live is None or live.beside is not None or \
-                engine.metrics.of(model, PRODUCTION, live.champion.number).pace_us > MOMENT_US:
+        if live is None or live.beside is not None:
+            return False
+        pace_us = engine.metrics.of(model, PRODUCTION, live.champion.number).pace_us
+        if pace_us > MOMENT_US:
             return False
         told: bytes | TrimtabError
         try:
-            told = plan.answer(engine, model, data[end + 4:])
+            read, tell = plan.reading(data[end + 4:])
+            if pace_us > WORTH_US and live.fallback is None and live.champion.together is not None:
+                self._crowd.join(live, read, tell)
+                self._crowded.append((connection, plan, data))
+                self._wake(connection.loop)
+                return True
+            told = tell(ask(engine, model, None, read))
         except TrimtabError as problem:
             if problem.answer.http == 500:
                 return False
@@ -104,9 +118,22 @@ class Lane:
         except Exception:  # noqa: BLE001  the guard meets it too, and tells it
             return False
         self._due.append((connection, plan, told))
-        if len(self._due) == 1 and not self._writing:
-            connection.loop.call_soon(self._flush, connection.loop)
+        self._wake(connection.loop)
         return True
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        """At the end of this turn of the loop, unless a write is waited for, which then takes what came in."""
+        if len(self._due) + len(self._crowded) == 1 and not self._writing:
+            loop.call_soon(self._flush, loop)
+
+    def _predict(self) -> None:
+        """Answer what waits to be predicted together; a fault goes the long way, which tells it."""
+        crowded, self._crowded = self._crowded, []
+        for (connection, plan, data), told in zip(crowded, self._crowd.answers(), strict=True):
+            if isinstance(told, bytes) or (isinstance(told, TrimtabError) and told.answer.http != 500):
+                self._due.append((connection, plan, told))
+            else:
+                connection.long_way(data)
 
     def _planned(self, head: bytes) -> Plan | None:
         if len(self._plans) >= _PLANS:
@@ -116,6 +143,8 @@ class Lane:
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         """One write for all that is due, then the answers; what comes in while the disk is asked waits for the next."""
+        if self._crowded:
+            self._predict()
         due, self._due = self._due, []
         frames = [] if self._log is None else self._log.gathered()
         if self._log is None or self._disk is None:
@@ -128,7 +157,7 @@ class Lane:
     def _safe(self, loop: asyncio.AbstractEventLoop, due: list[Due], problem: TrimtabError | None) -> None:
         self._writing = False
         self._answer(due, problem)
-        if self._due:
+        if self._due or self._crowded:
             self._flush(loop)
 
     def _written(self, frames: list[bytes]) -> TrimtabError | None:
@@ -180,6 +209,17 @@ class Connection(HttpToolsProtocol):
         else:
             super().data_received(data)
 
+    def long_way(self, data: bytes) -> None:
+        """What the lane took is uvicorn's after all; what came in since follows it."""
+        self._waits = False
+        later, self._later = self._later, b""
+        super().data_received(data)
+        if later:
+            self.flow.resume_reading()
+            self.data_received(later)
+        if self._ends:
+            super().shutdown()
+
     def answered(self, data: bytes) -> None:
         """The lane's answer, to be sent."""
         self._waits = False
@@ -228,20 +268,19 @@ class Connection(HttpToolsProtocol):
 Due = tuple[Connection, Plan, bytes | TrimtabError]
 
 
-def _infer(engine: Engine, model: str, body: bytes) -> bytes:
+def _infer(body: bytes) -> tuple[Callable[[Bundle], Rows], Callable[[Answer], bytes]]:
     """Raises LookupError where more than JSON answers for every output is asked for."""
     wanted = wire.decode(body, tensors.InferRequest, keys=tensors.least_keys)
     if wanted.outputs is not None or wanted.parameters:
         raise LookupError("not an everyday request")
-    answer = ask(engine, model, None, functools.partial(tensors.rows_for, wanted))
-    return wire.encode(tensors.answer_json(answer, wanted))
+    return functools.partial(tensors.rows_for, wanted), lambda answer: wire.encode(tensors.answer_json(answer, wanted))
 
 
-def _predict(engine: Engine, model: str, body: bytes) -> bytes:
-    return wire.encode(predicted(engine, model, body)[0])
+def _predict(body: bytes) -> tuple[Callable[[Bundle], Rows], Callable[[Answer], bytes]]:
+    return named(body), lambda answer: wire.encode(predictions_json(answer))
 
 
-_ROUTES: Final[tuple[tuple[bytes, bytes, Answering, str], ...]] = (
+_ROUTES: Final[tuple[tuple[bytes, bytes, Reading, str], ...]] = (
     (b"POST /v2/models/", b"/infer HTTP/1.1", _infer, "v2"),
     (b"POST /api/models/", b"/predict HTTP/1.1", _predict, ""))
 
@@ -261,10 +300,10 @@ def planned(head: bytes) -> Plan | None:
             or told.get(b"connection", b"keep-alive").lower() != b"keep-alive" \
             or not (length.isdigit() and len(length) < 7 and 0 < int(length) <= SMALL_BYTES):
         return None
-    for begins, ends, answer, protocol in _ROUTES:
+    for begins, ends, reading, protocol in _ROUTES:
         if first.startswith(begins) and first.endswith(ends):
             model = _model(first[len(begins):-len(ends)])
-            return None if model is None else Plan(Place(model, PRODUCTION), int(length), answer, protocol)
+            return None if model is None else Plan(Place(model, PRODUCTION), int(length), reading, protocol)
     return None
 
 

@@ -6,6 +6,7 @@ Both are the same sentence: rows in, checked against the contract of the version
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import msgspec
 from starlette.requests import Request
@@ -20,7 +21,7 @@ from trimtab.doors.inference.asking import SIDE, Rows, as_number, ask, told
 from trimtab.errors import Malformed, TooLarge, TrimtabError
 from trimtab.registry.bundle import Bundle
 from trimtab.serving.answering import Answer
-from trimtab.serving.engine import Engine, State
+from trimtab.serving.engine import State
 from trimtab.serving.lineup import Lineup
 from trimtab.serving.source import Place
 
@@ -117,16 +118,20 @@ def _infer(request: Request, body: bytes) -> tuple[Answer, bytes, int | None]:
 
 
 def _predict(request: Request, body: bytes) -> tuple[Json, Answer]:
-    return predicted(desk(request).engine, request.path_params["model"], body, request.headers.get(SIDE))
+    answer = ask(desk(request).engine, request.path_params["model"], None, named(body), request.headers.get(SIDE))
+    return predictions_json(answer), answer
 
 
-def predicted(engine: Engine, model: str, body: bytes, side: str | None = None) -> tuple[Json, Answer]:
-    """The answer to named rows, and how it is told."""
+def named(body: bytes) -> Callable[[Bundle], Rows]:
+    """What reads the named rows of a body, given the bundle that they are for."""
     given = wire.decode(body, object, keys=_least_keys)
-    answer = ask(engine, model, None,
-                 lambda bundle: _named_rows(given, {column.name for column in bundle.contract.columns}), side)
+    return lambda bundle: _named_rows(given, {column.name for column in bundle.contract.columns})
+
+
+def predictions_json(answer: Answer) -> Json:
+    """How an answer to named rows is told."""
     return {"schema": "trimtab.predictions/1", "model": answer.model, "version": answer.version,
-            "predictions": _predictions(answer)}, answer
+            "predictions": _predictions(answer)}
 
 
 def _least_keys(given: object) -> int:

@@ -346,7 +346,8 @@ def _explain(message: str, name: str, where: str) -> str:
         key, inner = match[1], _join(where, match[2])
         table = _TABLES.get(inner) or (Limit if inner.startswith("gates.") else FeatureRule)
         known = [field for field in table.__struct_fields__ if field != key]
-        return f"{name}: unknown key {key!r} in [{inner or 'the top level'}]{suggest(key, known)}"
+        told = "endpoint.NAME" if inner == "endpoint" else inner or "the top level"
+        return f"{name}: unknown key {key!r} in [{told}]{suggest(key, known)}"
     if match := _MISSING.fullmatch(message):
         inner = _join(where, match[2])
         return f"{name}: {('[' + inner + '] ') if inner else ''}needs {match[1]!r}"

@@ -7,6 +7,7 @@ for all its models.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from typing import Final, Literal
@@ -138,6 +139,11 @@ def notify_problems(notify: Notify) -> Iterator[str]:
             if not _EVENT.fullmatch(event):
                 yield (f"{where}: events has {event!r}; write \"alert\" or \"decision\", or one kind of them, as "
                        "\"alert.open\"")
+        for text in hook.allow:
+            try:
+                ipaddress.ip_network(text)
+            except ValueError:
+                yield f"{where}: allow has {text!r}, which is no network; write \"10.1.0.0/16\" or \"127.0.0.1\""
 
 
 def is_duration(text: str) -> bool:
@@ -162,3 +168,13 @@ def seconds(text: str) -> float:
     if match is None:
         raise ValueError(text)
     return float(match[1]) * _SECONDS[match[2].lower()]
+
+
+def span(seconds_: float) -> str:
+    """Seconds as `seconds` reads them, in the largest unit that leaves no fraction.
+
+    >>> span(43200), span(600), span(86400), span(1.5), span(0)
+    ('12h', '10min', '1d', '1.5s', '0s')
+    """
+    unit = next((name for name in ("d", "h", "min") if seconds_ and not seconds_ % _SECONDS[name]), "s")
+    return f"{seconds_ / _SECONDS[unit]:.12g}{unit}"

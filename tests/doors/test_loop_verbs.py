@@ -81,15 +81,31 @@ def test_a_policy_is_shown_changed_tried_out_and_reset_everywhere(client: Client
 
 
 @pytest.mark.parametrize(("setting", "said"), [
-    ("on_drfit=retrain", "did you mean 'on_drift'?"), ("cooldown=soon", "cooldown can't be 'soon'"),
+    ("on_drfit=retrain", "did you mean 'on_drift'?"), ("cooldown=soon", "cooldown can't be 'soon'; give a span, such as 12h"),
     ("wrong_promotion=2", "a probability between 0 and 0.5"), ("on_drift", "write --set on_drift=retrain"),
-    ("attempts=many", "attempts can't be 'many'")])
+    ("attempts=many", "attempts can't be 'many'; give a whole number")])
 def test_a_setting_that_cannot_be_is_refused_in_words(setting: str, said: str, trimtab: Run, client: Client) -> None:
     assert said in trimtab("policy", "risk", "--set", setting, code=2)["error"]["message"]
     name, _, value = setting.partition("=")
     if value:
         answer = client.post("/api/models/risk/policy", json={"set": {name: value}})
         assert (answer.status_code, said in answer.json()["error"]["message"]) == (400, True)
+
+
+def test_a_policy_is_shown_as_it_is_set(trimtab: Run) -> None:
+    shown = trimtab("policy", "risk", "--set", "cooldown=12h", text=True)
+    settings = dict(line.split(maxsplit=1) for line in shown.splitlines()[1:-1])
+    assert {name: settings[name] for name in ("cooldown", "retry", "loss_clip", "most_days", "steps")} == {
+        "cooldown": "12h", "retry": "10min", "loss_clip": "none", "most_days": "30", "steps": "0, 5, 25, 100"}
+    again = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    assert trimtab("policy", "risk", *again)["policy"] == trimtab("policy", "risk")["policy"]
+
+
+@pytest.mark.parametrize("words", ["decisions", "monitor", "traffic", "canary", "notify list", "notify test",
+                                   "loop --once", "loop --dry-run"])
+def test_a_model_that_is_not_there_is_said_to_be_unknown(words: str, trimtab: Run) -> None:
+    told = trimtab(*words.split(), "rsk", code=2)["error"]
+    assert (told["code"], told["message"]) == ("not_found", "no model 'rsk' is registered here. Did you mean 'risk'?")
 
 
 def test_the_kill_switch_is_one_switch(client: Client, trimtab: Run) -> None:
@@ -100,7 +116,7 @@ def test_the_kill_switch_is_one_switch(client: Client, trimtab: Run) -> None:
     assert client.get("/api/models/risk/policy").json()["policy"]["paused"]
     assert client.post("/api/pause", json={"why": "all of it"}).json()["state"] == "paused"
     assert [one["model"] for one in trimtab("status")["loop"]] == ["", "risk"]
-    assert "every model  paused: paused by" in trimtab("status", text=True)
+    assert "every model  paused by" in trimtab("status", text=True)
     assert client.get("/api/status").json()["loop"] == trimtab("status")["loop"]
     assert client.post("/api/models/risk/resume", json={}).status_code == 200
     assert trimtab("policy", "risk")["policy"]["paused"]                           # all are

@@ -35,7 +35,7 @@ def scored(rows: Asked, task: str = "regression", classes: tuple[Any, ...] = (),
 
 def test_too_few_labels_say_how_many_more_are_needed() -> None:
     found = scored(asked(100, labels=[float(i) for i in range(8)] + [None] * 92))
-    assert found.words == "cannot tell yet, about 12 more labels needed (8 of 100 rows (8% labelled))"
+    assert found.words == "cannot tell yet, about 12 more labels needed; 8 of 100 rows (8% labelled)"
     assert found.score is None
 
 

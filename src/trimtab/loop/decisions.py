@@ -128,7 +128,7 @@ class Decisions:
         with self._db.read() as conn:
             found = conn.execute(query).all()
         if not found:
-            raise NotFound(f"there is no decision {name[:40]!r}; see them with trimtab decide", decision=name[:40])
+            raise NotFound(f"there is no decision {name[:40]!r}; see them with trimtab decisions", decision=name[:40])
         if len(found) > 1:
             raise UsageError(f"more than one decision begins with {start}; write more of it")
         return _stored(found[0])

@@ -80,7 +80,7 @@ class Policies:
         """The kill switch: nothing is done for a model, or for any, until `resume`. Raises UsageError without a
         reason."""
         if not why.strip():
-            raise UsageError("pausing needs a reason: --reason \"…\"")
+            raise UsageError("pausing needs a reason: --reason \"…\", or \"why\" over HTTP")
         self._switch(model, paused=True, by=by, why=why)
 
     def resume(self, model: str = EVERY, *, by: str, why: str = "") -> None:
@@ -147,7 +147,7 @@ def check(policy: Policy) -> None:
             policy.step_rows, policy.least_labels, policy.probation_labels, policy.retrains_per_month) < 0,
         "most_labels, most_days and attempts are above 0": min(
             policy.most_labels, policy.most_days, policy.attempts) <= 0,
-        "cooldown_s and retry_s are seconds, not negative": min(policy.cooldown_s, policy.retry_s) < 0,
+        "cooldown and retry are not negative": min(policy.cooldown_s, policy.retry_s) < 0,
         "loss_clip is above 0": policy.loss_clip is not None and not policy.loss_clip > 0,
     }
     for sentence, broken in wrong.items():

@@ -48,7 +48,7 @@ class Performance:
         """`mse 10.2 [8.9, 11.9] on 620 of 1,000 rows (62% labelled)`, or why not."""
         share = f"{self.labelled:,} of {self.rows:,} rows ({self.share:.0%} labelled)"
         if self.held:
-            return f"{self.held} ({share})"
+            return f"{self.held}; {share}"
         found = self.score
         assert found is not None
         return f"{self.metric} {found.value:.4g} [{found.low:.4g}, {found.high:.4g}] on {share}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from trimtab.config import seconds, suggest
+from trimtab.sections import span
 from trimtab.errors import UsageError
 from trimtab.loop.model import Policy
 from trimtab.loop.policies import EVERY, check, policy_of
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from trimtab.workspace import Workspace
 
 _SPANS: Final = {"cooldown": "cooldown_s", "retry": "retry_s"}
+_MEANT: Final = {"on_drift": "notify, propose or retrain", "cooldown": "a span, such as 12h",
+                 "retry": "a span, such as 10min", "steps": "percent of the traffic, such as 0,5,25",
+                 "loss_clip": "a number, or none", "wrong_promotion": "a probability, such as 0.01",
+                 "most_days": "a number of days"}
 SETTINGS: Final = tuple(sorted(({*Policy.__struct_fields__, *_SPANS} - {*_SPANS.values()}) - {"paused", "why", "by"}))
 
 
@@ -72,6 +77,20 @@ def change(workspace: Workspace, model: str, settings: Mapping[str, object], *, 
     if not dry_run:
         changed = workspace.policies.put(model, changed, by=workspace.actor, why=why)
     return Steered(model=model, policy=changed, kept=True, before=before, dry_run=dry_run)
+
+
+def text(policy: Policy, name: str) -> str:
+    """A setting as `change` takes it.
+
+    >>> [text(Policy(cooldown_s=43200), name) for name in ("cooldown", "retry", "steps", "loss_clip")]
+    ['12h', '10min', '0, 5, 25, 100', 'none']
+    """
+    if name in _SPANS:
+        return span(getattr(policy, _SPANS[name]))
+    value = getattr(policy, name)
+    if name == "steps":
+        return ", ".join(f"{100 * step:g}" for step in (*value, 1))
+    return "none" if value is None else str(value) if isinstance(value, str) else f"{value:g}"
 
 
 def pause(workspace: Workspace, model: str | None, *, why: str) -> None:
@@ -132,5 +151,5 @@ def _read(name: str, value: object) -> tuple[str, Any]:
         kind = next(one.type for one in msgspec.structs.fields(Policy) if one.name == field)
         return field, msgspec.convert(value, kind, strict=False)
     except (ValueError, TypeError):
-        raise UsageError(f"{name} can't be {value!r}; see it with trimtab policy MODEL, and docs/the-loop.md") from None
+        raise UsageError(f"{name} can't be {value!r}; give {_MEANT.get(name, 'a whole number')}") from None
 

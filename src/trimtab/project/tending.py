@@ -44,8 +44,17 @@ def tend(workspace: Workspace, stop: threading.Event, *, every_s: float = EVERY_
             if away != str(problem):
                 log("loop.waits", {"reason": str(problem)})
             away, seen = str(problem), None
-        stop.wait(max(every_s, _REST * (time.monotonic() - looked_s)))
+        stop.wait(_rest_s(time.monotonic() - looked_s, every_s))
     log("loop.ended", {})
+
+
+def _rest_s(took_s: float, every_s: float) -> float:
+    """How long to rest after a turn; after one that trained for an hour no longer than a minute, too.
+
+    >>> _rest_s(0.1, 5.0), _rest_s(3.0, 5.0), _rest_s(3600.0, 5.0)
+    (5.0, 12.0, 60.0)
+    """
+    return max(every_s, min(MOST_S, _REST * took_s))
 
 
 def _turn(loop: Loop, model: str, problems: dict[str, str], log: Log) -> None:

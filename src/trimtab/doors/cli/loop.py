@@ -36,6 +36,8 @@ def loop(call: Call, model: str | None, once: bool, every: str, dry_run: bool) -
     from trimtab.project.looping import Loop
 
     workspace = call.workspace()
+    if model is not None:
+        model = call.known(workspace, model)
     try:
         every_s = seconds(every)
     except ValueError:
@@ -108,7 +110,8 @@ def policy(call: Call, model: str | None, settings: tuple[str, ...], reset: bool
 @command
 def decisions(call: Call, model: str | None, limit: int) -> None:
     """What the loop decided for a model, the newest first, and what became of it."""
-    workspace, name = call.workspace(), call.model(model)
+    workspace = call.workspace()
+    name = call.known(workspace, model)
     found = workspace.decisions.list(name, limit=limit)
 
     def render() -> None:
@@ -190,18 +193,12 @@ def _decision(one: Stored) -> None:
 
 
 def _policy(found: Steered) -> None:
-    from trimtab.project.steering import SETTINGS
+    from trimtab.project import steering
 
     made = found.policy
     came = "as somebody kept it" if found.kept else "as the version's trimtab.toml says"
     screen.line("Policy", f"of {found.model}, {came}" + ("; nothing was changed" if found.dry_run else ""))
-    spans = {"cooldown": made.cooldown_s, "retry": made.retry_s}
-    rows = []
-    for name in SETTINGS:
-        value = ", ".join(f"{100 * step:g}" for step in (*made.steps, 1)) if name == "steps" else \
-            f"{spans[name]:g}s" if name in spans else str(getattr(made, name))
-        rows.append((name, value))
-    screen.columns(rows)
+    screen.columns([(name, steering.text(made, name)) for name in steering.SETTINGS])
     if made.paused:
         screen.line("Paused", f"by {made.by}: {made.why}", style="yellow")
     screen.follow(f"trimtab decide {found.model} --dry-run")

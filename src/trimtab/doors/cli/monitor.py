@@ -25,8 +25,8 @@ _name = click.argument("name", metavar="ALERT")
 @command
 def monitor(call: Call, model: str | None, windows: int, dry_run: bool) -> None:
     """Close the windows that are due, then show drift, labels and alerts of what is live."""
-    name = call.model(model)
     workspace = call.workspace()
+    name = call.known(workspace, model)
     stepped = None if dry_run else workspace.monitor.step(name)
     reports = workspace.monitor.report(name, windows=windows)
     told: dict[str, object] = {"schema": "trimtab.monitor/1", "model": name,

@@ -21,7 +21,8 @@ def list_(call: Call, model: str | None, limit: int) -> None:
     """The webhooks of a model, and the newest notices with what became of them."""
     from trimtab.project import telling
 
-    workspace, name = call.workspace(), call.model(model)
+    workspace = call.workspace()
+    name = call.known(workspace, model)
     hooks = [{"hook": telling.name_of(hook), "events": list(hook.events), "format": hook.format, "from": where}
              for hook, where in telling.hooks(workspace, name)]
     found = workspace.notices.list(name, limit=limit)
@@ -50,7 +51,8 @@ def test(call: Call, model: str | None) -> None:
     from trimtab.errors import NotFound
     from trimtab.project import telling
 
-    workspace, name = call.workspace(), call.model(model)
+    workspace = call.workspace()
+    name = call.known(workspace, model)
     sent = telling.test(workspace, name)
     if not sent:
         raise NotFound(f"{name} has no webhook; name one under [notify] in the workspace's workspace.toml, or in "

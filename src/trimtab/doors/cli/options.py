@@ -64,6 +64,13 @@ class Call:
                                               else "This workspace has none yet; begin with trimtab run data.csv"))
         return models[0]
 
+    def known(self, workspace: Workspace, named: str | None) -> str:
+        """As `model`; one that was named has to be in the workspace. Raises NotFound."""
+        name = self.model(named)
+        if named:
+            workspace.versions.list(name, deleted=True)
+        return name
+
     def show(self, value: dict[str, object], render: Callable[[], object]) -> None:
         """Print the value as JSON, or render it for people."""
         if self.as_json:

@@ -186,7 +186,8 @@ def _render(rows: list[ModelStatus], alerts: list[Alert], lost: int, loop: list[
     if lost:
         screen.line("Not told", f"{screen.count(lost, 'notice')} given up: trimtab notify list", style="red")
     for told in loop:
-        screen.line("Loop", f"{told['model'] or 'every model'}  {told['what']}: {told['sentence']}",
+        what = "" if told["what"] == "paused" else f"{told['what']}: "
+        screen.line("Loop", f"{told['model'] or 'every model'}  {what}{told['sentence']}",
                     style="yellow" if told["what"] in ("needs you", "paused") else "")
     urgent = next((told for told in loop if told["what"] in ("needs you", "paused")), None)
     waiting = next((row for row in rows if row.newest is not None and not row.live), None)

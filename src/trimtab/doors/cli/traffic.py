@@ -28,8 +28,12 @@ def traffic(call: Call, model: str | None, prediction: str | None, since: str | 
             version: int | None, limit: int) -> None:
     """Predictions as `trimtab serve` recorded them, the newest last; --id tells one of them whole."""
     from trimtab.traffic.query import row_json, shown
+    from trimtab.traffic.segments import KEPT
 
-    recorded = call.workspace().traffic
+    workspace = call.workspace()
+    recorded = workspace.traffic
+    if model is not None:
+        model = call.known(workspace, model)
     if prediction is not None:
         record, row = recorded.find(prediction)
         call.show({"schema": "trimtab.prediction/1", **row_json(record, row)}, lambda: _render_one(record, row))
@@ -41,7 +45,8 @@ def traffic(call: Call, model: str | None, prediction: str | None, since: str | 
 
     def render() -> None:
         for text in screen.table([[str(one["id"]), screen.moment(str(one["at"])), f"{one['model']} v{one['version']}",
-                                   _shown(one["output"])] for one in found]):
+                                   _shown(one["output"]) + ("" if one["verdict"] == KEPT else f"  {one['verdict']}")]
+                                  for one in found]):
             click.echo(text)
         screen.line("Recorded", screen.count(total, "prediction"))
         if found:

@@ -39,7 +39,7 @@ def canary(call: Call, version: str | None, shadow: bool, share: str | None, sto
     if stop:
         tried = trying.end(workspace, call.model(version), why=reason, endpoint=endpoint, dry_run=dry_run)
     elif not shadow and share is None:
-        name = call.model(version)
+        name = call.known(workspace, version)
         now = workspace.stages.current(name, endpoint)
         crossed = () if now is None else trying.crossed(workspace, now)
         tried = trying.Tried(model=name, endpoint=endpoint, before=now, now=now)

@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "status": ("serving", "status", "What is live now."),
     "serve": ("serving", "serve", "Answer requests for every endpoint of the workspace."),
     "traffic": ("traffic", "traffic", "What was asked and answered, as the server recorded it."),
+    "replay": ("replay", "replay", "Answer recorded predictions again, bit for bit."),
     "label": ("traffic", "label", "Tell what later turned out true of recorded predictions."),
     "predict": ("serving", "predict", "Ask a version for predictions on a table, without a server."),
     "monitor": ("monitor", "monitor", "Drift, late labels and alerts of what is live."),
@@ -67,8 +68,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 _GROUPS = (
     ("From data to a model", ("init", "check", "contract", "train", "evaluate", "why", "run", "demo")),
     ("Versions", ("register", "versions", "log", "diff", "alias", "checkout", "rebuild", "delete")),
-    ("In production", ("deploy", "promote", "rollback", "canary", "status", "serve", "traffic", "label",
-                       "predict")),
+    ("In production", ("deploy", "promote", "rollback", "canary", "status", "serve", "traffic", "replay",
+                       "label", "predict")),
     ("Watching", ("monitor", "explain", "alert", "notify", "drift")),
     ("The loop", ("loop", "policy", "pause", "resume", "decisions", "decide", "simulate")),
     ("Workspace", ("audit", "doctor", "backup", "restore", "gc")),

@@ -80,8 +80,8 @@ def test_the_same_seed_draws_the_same(asked: Workspace) -> None:
 
 def changed(workspace: Workspace, **change: Any) -> str:
     """A recorded prediction whose record says something else; its id."""
-    record, row = workspace.traffic.find(replaying.sample(workspace, 1, model="y")[0])
-    name = workspace.ids.prediction(datetime(2026, 1, 1, tzinfo=UTC))
+    record, row = workspace.traffic.find(min(replaying.sample(workspace, 99)))
+    name = workspace.ids.prediction(workspace.clock.now())
     rows = change.pop("rows", (msgspec.structs.replace(row, id=name, **{
         key: change.pop(key) for key in list(change) if hasattr(row, key)}),))
     log = TrafficLog(workspace.folder / "traffic", writer=workspace.ids.short("w"), now=workspace.clock)

@@ -33,7 +33,7 @@ ROW = {"a": 0.1, "b": 5.0}
 MODELS: dict[str, Any] = {
     "linear": LinearRegression(), "ridge": make_pipeline(StandardScaler(), Ridge()),
     "kernel": make_pipeline(StandardScaler(), KernelRidge(kernel="rbf", alpha=0.1)),
-    "svr": make_pipeline(StandardScaler(), SVR()), "forest": RandomForestRegressor(60, n_jobs=2, random_state=0),
+    "svr": make_pipeline(StandardScaler(), SVR()), "forest": RandomForestRegressor(60, random_state=0),
     "boosting": GradientBoostingRegressor(n_estimators=40, random_state=0),
     "logistic": make_pipeline(StandardScaler(), LogisticRegression()),
     "classes": HistGradientBoostingClassifier(max_iter=20, random_state=0)}

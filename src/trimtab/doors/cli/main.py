@@ -46,7 +46,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "label": ("traffic", "label", "Tell what later turned out true of recorded predictions."),
     "predict": ("serving", "predict", "Ask a version for predictions on a table, without a server."),
     "monitor": ("monitor", "monitor", "Drift, late labels and alerts of what is live."),
-    "explain": ("monitor", "explain", "Why did it alarm? Causes in order, evidence, effect sizes."),
+    "explain": ("monitor", "explain", "Why did it alarm, or why was a prediction answered so?"),
     "drift": ("drift", "drift", "Compare two tables: what moved, causes first. Needs no project."),
     "alert": ("monitor", "alert", "Acknowledge, take, snooze or close an alert; list them."),
     "notify": ("notify", "notify", "Who is told of alerts and decisions; a test; what was sent."),

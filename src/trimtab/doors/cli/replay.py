@@ -1,4 +1,4 @@
-"""replay: is a recorded prediction answered the same again, bit for bit?"""
+"""replay, explain p-…: is a recorded prediction answered the same again, and why was it answered so?"""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from trimtab.doors.cli import screen
 from trimtab.doors.cli.options import Call, command
 
 if TYPE_CHECKING:
+    from trimtab.project.explaining import Explanation
     from trimtab.project.replaying import Replays
 
 _SHOWN = 20
@@ -55,3 +56,33 @@ def _render(told: Replays) -> None:
         screen.follow("trimtab serve", "what it answers is recorded")
     else:
         screen.follow(f"trimtab traffic --id {first.id}" if first.outcome != "same" else f"trimtab explain {first.id}")
+
+
+def explain_prediction(call: Call, name: str) -> None:
+    """`trimtab explain p-…`."""
+    from trimtab.project.explaining import Explainer
+
+    version, found = Explainer(call.workspace()).recorded(name)
+    call.show({"schema": "trimtab.explanation/1", "prediction": name, "version": version, **found.to_json()},
+              lambda: _explain(name, version, found))
+
+
+def _explain(name: str, version: str, found: Explanation) -> None:
+    screen.line("Prediction", f"{name} by {version}: {_shown(found.answer)}")
+    screen.line("Explained", f"{found.of}: {found.total:.6g}")
+    rows = [["base", "", f"{found.base:+.6g}", ""]]
+    for part in found.parts[:_SHOWN]:
+        how = f"K {part.kernel:.4g}" if part.kernel is not None else "" if part.value is None else _shown(part.value)
+        tail = "" if part.coefficient is None else f"coefficient {part.coefficient:.4g}"
+        rows.append([part.name, how, f"{part.amount:+.6g}", tail if part.error is None else f"± {part.error:.2g}"])
+    more, rest = found.more + len(found.parts[_SHOWN:]), found.rest + sum(part.amount for part in found.parts[_SHOWN:])
+    if more:
+        rows.append([f"{more:,} more", "", f"{rest:+.6g}", ""])
+    for text in screen.table(rows, right=(2,)):
+        click.echo(text)
+    screen.line("By", found.source)
+    screen.follow(f"trimtab replay {name}")
+
+
+def _shown(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -24,7 +24,6 @@ from trimtab.doors.inference import tensors
 from trimtab.doors.inference.asking import SIDE, ask
 from trimtab.doors.inference.routes import predicted
 from trimtab.errors import Malformed, TooLarge, TrimtabError
-from trimtab.serving.engine import Engine
 from trimtab.serving.rollout import PRODUCTION
 from trimtab.serving.source import Place
 from trimtab.traffic.log import TrafficLog
@@ -41,7 +40,7 @@ _GOOD: Final = STATUS_LINE[200]
 _MARKS: Final = b"content-type: application/json\r\n" + SIDE.encode() + b": champion\r\n" + b"".join(
     name + b": " + value + b"\r\n" for name, value in guard.MARKS)
 
-Answering = Callable[[Engine, str, bytes], bytes]
+Answering = Callable[[Desk, str, bytes], bytes]
 
 
 class Plan(NamedTuple):
@@ -94,7 +93,7 @@ class Lane:
             return False
         told: bytes | TrimtabError
         try:
-            told = plan.answer(engine, model, data[end + 4:])
+            told = plan.answer(self._desk, model, data[end + 4:])
         except TrimtabError as problem:
             if problem.answer.http == 500:
                 return False
@@ -228,17 +227,17 @@ class Connection(HttpToolsProtocol):
 Due = tuple[Connection, Plan, bytes | TrimtabError]
 
 
-def _infer(engine: Engine, model: str, body: bytes) -> bytes:
+def _infer(desk: Desk, model: str, body: bytes) -> bytes:
     """Raises LookupError where more than JSON answers for every output is asked for."""
     wanted = wire.decode(body, tensors.InferRequest, keys=tensors.least_keys)
     if wanted.outputs is not None or wanted.parameters:
         raise LookupError("not an everyday request")
-    answer = ask(engine, model, None, functools.partial(tensors.rows_for, wanted))
+    answer = ask(desk.engine, model, None, functools.partial(tensors.rows_for, wanted))
     return wire.encode(tensors.answer_json(answer, wanted))
 
 
-def _predict(engine: Engine, model: str, body: bytes) -> bytes:
-    return wire.encode(predicted(engine, model, body)[0])
+def _predict(desk: Desk, model: str, body: bytes) -> bytes:
+    return wire.encode(predicted(desk, model, body, plain=True)[0])
 
 
 _ROUTES: Final[tuple[tuple[bytes, bytes, Answering, str], ...]] = (

@@ -6,6 +6,7 @@ Both are the same sentence: rows in, checked against the contract of the version
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import msgspec
 from starlette.requests import Request
@@ -14,13 +15,14 @@ from starlette.routing import Route
 
 from trimtab import __version__
 from trimtab.doors import wire
-from trimtab.doors.desk import Json, desk, known_versions
+from trimtab.doors.desk import Desk, Json, desk, known_versions
 from trimtab.doors.inference import binary, tensors
 from trimtab.doors.inference.asking import SIDE, Rows, as_number, ask, told
+from trimtab.doors.inference.explained import Asked, asks_why
 from trimtab.errors import Malformed, TooLarge, TrimtabError
 from trimtab.registry.bundle import Bundle
 from trimtab.serving.answering import Answer
-from trimtab.serving.engine import Engine, State
+from trimtab.serving.engine import State
 from trimtab.serving.lineup import Lineup
 from trimtab.serving.source import Place
 
@@ -111,22 +113,40 @@ def _serving(state: State, place: Place) -> int | None:
 
 def _infer(request: Request, body: bytes) -> tuple[Answer, bytes, int | None]:
     wanted = binary.read(body, request.headers.get(binary.HEADER))
+    read: Callable[[Bundle], Rows] = functools.partial(tensors.rows_for, wanted)
+    why = Asked(desk(request), read) if asks_why(wanted.parameters) else None
     answer = ask(desk(request).engine, request.path_params["model"], _number(request),
-                 functools.partial(tensors.rows_for, wanted), request.headers.get(SIDE))
-    return answer, *binary.write(tensors.answer_json(answer, wanted), wanted)
+                 read if why is None else why.read, request.headers.get(SIDE))
+    made = tensors.answer_json(answer, wanted)
+    if why is not None:
+        made["parameters"]["explanations"] = why.told(answer)
+    return answer, *binary.write(made, wanted)
 
 
 def _predict(request: Request, body: bytes) -> tuple[Json, Answer]:
-    return predicted(desk(request).engine, request.path_params["model"], body, request.headers.get(SIDE))
+    return predicted(desk(request), request.path_params["model"], body, request.headers.get(SIDE))
 
 
-def predicted(engine: Engine, model: str, body: bytes, side: str | None = None) -> tuple[Json, Answer]:
-    """The answer to named rows, and how it is told."""
+def predicted(at: Desk, model: str, body: bytes, side: str | None = None, *,
+              plain: bool = False) -> tuple[Json, Answer]:
+    """The answer to named rows, and how it is told. plain: only rows; LookupError where more is asked for."""
     given = wire.decode(body, object, keys=_least_keys)
-    answer = ask(engine, model, None,
-                 lambda bundle: _named_rows(given, {column.name for column in bundle.contract.columns}), side)
-    return {"schema": "trimtab.predictions/1", "model": answer.model, "version": answer.version,
-            "predictions": _predictions(answer)}, answer
+    why: Asked | None = None
+
+    def read(bundle: Bundle) -> Rows:
+        return _named_rows(given, {column.name for column in bundle.contract.columns})
+
+    if isinstance(given, dict) and given.keys() == {"rows", "parameters"} and isinstance(given["parameters"], dict):
+        if plain:
+            raise LookupError("not an everyday request")
+        parameters = given.pop("parameters")
+        why = Asked(at, read) if asks_why(parameters) else None
+    answer = ask(at.engine, model, None, read if why is None else why.read, side)
+    made: Json = {"schema": "trimtab.predictions/1", "model": answer.model, "version": answer.version,
+                  "predictions": _predictions(answer)}
+    if why is not None:
+        made["parameters"] = {"explanations": why.told(answer)}
+    return made, answer
 
 
 def _least_keys(given: object) -> int:

@@ -95,11 +95,11 @@ def one(workspace: Workspace, name: str) -> replaying.Replayed:
 
 
 @pytest.fixture
-def recorded(live: Project) -> Iterator[Project]:
+def recorded(live: Project) -> Project:
     """One prediction of a live model."""
     with live.endpoint() as endpoint:
         endpoint.predict(ROW)
-    yield live
+    return live
 
 
 def test_one_bit_that_differs_is_said(recorded: Project) -> None:

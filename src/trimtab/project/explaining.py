@@ -144,8 +144,8 @@ def _linear(bundle: Bundle, row: Mapping[str, object], x: Array, background: Arr
     own = bundle.own_classes
     stepped = [place for place, column in enumerate(bundle.contract.features)
                if column.type in ("number", "integer", "datetime")]
-    found = linear_terms(bundle.estimator, x, background, own.index(answer) if answer in own else 0,  # type: ignore[arg-type]
-                         stepped)
+    column = own.index(answer) if answer in own else 0
+    found = linear_terms(bundle.estimator, x, background, column, stepped)
     if found is None:
         return None
     label = "" if not own else own[1] if len(own) == 2 else answer
@@ -174,7 +174,7 @@ def _shapley(bundle: Bundle, row: Mapping[str, object], x: Array, background: Ar
                 frame[name].new_from_index(0, len(rows)).zip_with(pl.Series(mask[:, place]), others[name].gather(rows))
                 for place, name in enumerate(bundle.contract.feature_names)]))
         if made.probabilities is not None and answer in bundle.classes:
-            shares: Array = made.probabilities[:, bundle.classes.index(answer)]  # type: ignore[arg-type]
+            shares: Array = made.probabilities[:, bundle.classes.index(answer)]
             return shares
         if bundle.classes:
             return np.array([value == answer for value in made.values], dtype=np.float64)

@@ -38,7 +38,7 @@ def apart(then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """What of two environments can change a last digit and is not the same, in words: interpreter, numeric libraries,
     machine, linear algebra and its kernel for the processor, threads.
 
-    >>> apart({"python": "3.11.2", "packages": {"numpy": "2.0.0"}}, {"python": "3.11.2", "packages": {"numpy": "2.1.0"}})
+    >>> apart({"packages": {"numpy": "2.0.0"}}, {"packages": {"numpy": "2.1.0"}})
     ['numpy 2.0.0 then, 2.1.0 here']
     """
     found = [f"{name} {then.get(name)} then, {now.get(name)} here" for name in ("python", "implementation")

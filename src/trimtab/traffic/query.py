@@ -100,14 +100,14 @@ class Traffic:
         raise NotFound(f"no prediction {prediction[:40]!r} is recorded in this workspace")
 
     def together(self, predictions: Sequence[str]) -> Iterator[Record]:
-        """The answered requests that these predictions came in, whole, in the order of time; unknown ids are left out."""
+        """The answered requests that these predictions came in, whole, oldest first; unknown ids are left out."""
         import polars as pl
 
         batches = self._lazy(None, None, None, None, among=(predictions, ())).select(pl.col("batch").unique()).collect()
         if batches.is_empty():
             return
         names = batches["batch"].sort()
-        until = names[-1][:_MOMENT_DIGITS] + "~"               # a request's ids are of one moment, the batch is the first
+        until = names[-1][:_MOMENT_DIGITS] + "~"               # a request's ids are of one moment
         found = self._lazy(None, None, None, None).filter(
             pl.col("id").is_between(pl.lit(names[0]), pl.lit(until)) & pl.col("batch").is_in(names.implode()))
         yield from closing.records(found.sort("batch", "position").collect().iter_rows(named=True))

@@ -81,7 +81,8 @@ def test_what_is_not_explained_is_refused_and_not_recorded(client: Client, desk:
     assert desk.workspace.traffic.count() == before
 
 
-@pytest.mark.parametrize(("answer", "body"), [(lane._predict, {"rows": [ROW], **WHY}), (lane._infer, {**INPUTS, **WHY})])
+@pytest.mark.parametrize(("answer", "body"), [(lane._predict, {"rows": [ROW], **WHY}),
+                                              (lane._infer, {**INPUTS, **WHY})])
 def test_the_fast_lane_leaves_it_to_the_routes(desk: Desk, answer: Any, body: Any) -> None:
     before = desk.workspace.traffic.count()
     with pytest.raises(LookupError):

@@ -151,7 +151,8 @@ def _linear(bundle: Bundle, row: Mapping[str, object], x: Array, background: Arr
     label = "" if not own else own[1] if len(own) == 2 else answer
     parts = (Part(name=name, value=row.get(name), amount=float(amount),
                   coefficient=float(slope) if np.isfinite(slope) else None)
-             for name, amount, slope in zip(bundle.contract.feature_names, found.parts, found.coefficients, strict=True))
+             for name, amount, slope in zip(bundle.contract.feature_names, found.parts, found.coefficients,
+                                            strict=True))
     return Explanation(method="linear", of=f"the {found.of} of {label}" if own else "the answer", base=found.base,
                        parts=_strongest(parts), total=found.total, answer=answer,
                        source="coefficient × (value − mean); base is the mean over rows of the training data")

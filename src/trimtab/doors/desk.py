@@ -6,6 +6,7 @@ When more requests wait than the bound allows, the next one is told to come back
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
@@ -16,6 +17,7 @@ from trimtab.errors import Busy
 from trimtab.serving.engine import Engine
 
 if TYPE_CHECKING:
+    from trimtab.project.explaining import Explainer
     from trimtab.workspace import Workspace
 
 THREADS = 4
@@ -33,6 +35,13 @@ class Desk:
         self.workspace, self.engine, self.default = workspace, engine, default
         self._threads, self._max_waiting = threads, max_waiting
         self._limiter: anyio.CapacityLimiter | None = None     # belongs to the loop that runs
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """What tells why a version answered so."""
+        from trimtab.project.explaining import Explainer
+
+        return Explainer(self.workspace)
 
     async def predict(self, work: Callable[[], T]) -> T:
         """Run a prediction in a thread. Raises Busy where too many wait already."""

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from trimtab import __version__
 from trimtab.doors import guard, wire
 from trimtab.doors.inference import mlflow_scoring, repository, routes, tensors, tfserving
-from trimtab.doors.rest import loop
+from trimtab.doors.rest import loop, traffic
 from trimtab.doors.rest import routes as rest
 from trimtab.doors.rest.paging import MAX_PAGE
 
@@ -97,6 +97,8 @@ OPERATIONS: dict[Handler, Operation] = {
     loop.decisions: Operation(("schema", "model", "decisions"), query={"limit": _LIMIT}),
     loop.due: Operation(("schema", "problems", "steps"), query={"endpoint": _TEXT}),
     loop.replay: Operation(("schema", "decision", "again", "differs")),
+    traffic.replay: Operation(("schema", "count", "same", "differs", "not_comparable", "predictions")),
+    traffic.explain: Operation(("schema", "prediction", "version", "method", "of", "base", "total", "terms")),
     description: Operation(("openapi", "info", "paths", "components")),
 }
 _PARTS: dict[str, Schema] = {"version": {"type": "string", "pattern": "^[vV]?[0-9]{1,9}$"},

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.pipeline.evaluation import HeldOut, number
-from trimtab.pipeline.formula import KernelTerms, terms
+from trimtab.pipeline.formula import KernelTerms, telling, terms
 from trimtab.pipeline.model import Feature, Learnable, Split
 from trimtab.pipeline.report import Explained, Term
 from trimtab.stats.losses import row_losses
@@ -33,16 +33,8 @@ def explain(model: Any, data: Learnable, split: Split, held_out: HeldOut, *, mos
         sums = terms(model, data.X[row])
         if not sums:
             return ()
-        found.append(_one(_telling(sums, held_out.answers[place]), data, split, held_out, place, most))
+        found.append(_one(telling(sums, held_out.answers[place]), data, split, held_out, place, most))
     return tuple(found)
-
-
-def _telling(sums: tuple[KernelTerms, ...], answer: Any) -> KernelTerms:
-    if len(sums) == 1:
-        return sums[0]
-    first, second = np.argsort(-answer)[:2].tolist()
-    return next((one for one in sums if set(one.pair) == {first, second}),
-                next((one for one in sums if one.pair == (first,)), sums[0]))
 
 
 def _one(total: KernelTerms, data: Learnable, split: Split, held_out: HeldOut, place: int, most: int) -> Explained:

@@ -68,6 +68,20 @@ def decision_values(pipeline: Any, X: Array) -> Array:
     return values
 
 
+def is_linear(pipeline: Any) -> bool:
+    """Is it a linear model of the columns that its preprocessing makes?"""
+    return type(core(pipeline)[0]).__name__ in _LINEAR
+
+
+def telling(sums: Sequence[KernelTerms], answer: Array) -> KernelTerms:
+    """The sum that tells the likeliest class from the next; answer: a score per class (any number for one sum)."""
+    if len(sums) == 1:
+        return sums[0]
+    first, second = np.argsort(-answer)[:2].tolist()
+    return next((one for one in sums if set(one.pair) == {first, second}),
+                next((one for one in sums if one.pair == (first,)), sums[0]))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearForm:
     """answer = intercept + Σ weight · term. of: the class whose log-odds or score this is, "" for regression."""
@@ -83,8 +97,7 @@ def linear_forms(pipeline: Any, features: Sequence[Feature], classes: Sequence[L
     A weight is a difference of two answers; one below what rounding makes of equal answers (32 ε of the largest of
     them) can't be told from 0, and is 0; so is the intercept.
     """
-    model, _, _, _ = core(pipeline)
-    if type(model).__name__ not in _LINEAR:
+    if not is_linear(pipeline):
         return ()
     base = np.array([-1.0 if f.kind == "category" else 0.0 for f in features])
     names: list[str] = []

@@ -22,6 +22,8 @@ from trimtab.workspace import Workspace, locate
 if TYPE_CHECKING:
     import polars as pl
 
+    from trimtab.project.explaining import Explanation
+    from trimtab.project.replaying import Replays
     from trimtab.serving.answering import Answer
     from trimtab.serving.engine import Engine
     from trimtab.serving.status import ModelStatus
@@ -83,6 +85,18 @@ class Endpoint:
             raise UsageError("some of these are prediction ids (p-…) and some are keys; tell them apart, in two calls")
         return tell(self.workspace, self.model, "prediction" if all(known) else "key",
                     [(name, _plain(value)) for name, value in zip(names, truths, strict=True)])
+
+    def replay(self, of: Answer | Sequence[str]) -> Replays:
+        """Recorded predictions answered again, compared bit for bit: `.ok`, `.predictions`. Raises NotFound."""
+        from trimtab.project.replaying import replay
+
+        return replay(self.workspace, list(of if isinstance(of, Sequence) else of.ids))
+
+    def explain(self, of: Answer | str) -> Explanation:
+        """The terms that sum to a recorded prediction; of an answer, to its first. Raises as `Explainer.recorded`."""
+        from trimtab.project.explaining import Explainer
+
+        return Explainer(self.workspace).recorded(of if isinstance(of, str) else of.ids[0])[1]
 
     def status(self) -> ModelStatus:
         """What is live, since when, and how good it was when it was judged."""

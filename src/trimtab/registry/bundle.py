@@ -113,6 +113,11 @@ class Bundle:
         return None if value is None else float(value)
 
     @property
+    def own_classes(self) -> tuple[Label, ...]:
+        """`classes` in the order in which the estimator has them; one that it never saw is not among them."""
+        return tuple(self.classes[place] for place in self._columns)
+
+    @property
     def tier(self) -> dict[str, object]:
         """How answers are computed here: {"tier", "tolerance", "difference", "rows", "row_invariant", "why"}.
 
@@ -137,7 +142,7 @@ class Bundle:
                              "the rows with its own contract")
         if not len(X):
             return Prediction(values=[], probabilities=np.empty((0, len(self.classes))) if self.classes else None)
-        if self._is_plain:
+        if self.is_plain:
             return self._answer(X)
         return self.predict_frame(decode(self.contract, X))
 
@@ -150,7 +155,7 @@ class Bundle:
         from trimtab.flavors import tiers
 
         told = self.facts.get("predict")
-        if self.fast is None or not self._is_plain or self.facts.get("brought") or not isinstance(told, Mapping) \
+        if self.fast is None or not self.is_plain or self.facts.get("brought") or not isinstance(told, Mapping) \
                 or told.get("tier") not in tiers.ROW_BY_ROW or told.get("row_invariant") is not True:
             return None
         return replace(self, fast=self.fast.by_itself())
@@ -180,14 +185,15 @@ class Bundle:
         {"row": from 1, "column", "rule", "value", "message"}; then nothing is predicted.
         """
         X = self.encode_rows(rows)
-        if not len(X) or self._is_plain:
-            return self.predict(X)
+        return self.predict(X) if not len(X) or self.is_plain else self.predict_frame(self.frame_of(rows, X))
+
+    def frame_of(self, rows: Sequence[Mapping[str, object]], X: Array) -> pl.DataFrame:
+        """The raw columns of JSON rows that `encode_rows` made X of, in the types that `decode` gives."""
         import polars as pl
 
-        frame = decode(self.contract, X)
         open_ended = [column.name for column in self.contract.features if column.type == "category" and column.unseen]
-        return self.predict_frame(frame.with_columns(
-            pl.Series(name, [row.get(name) for row in rows], dtype=pl.String) for name in open_ended))
+        return decode(self.contract, X).with_columns(
+            pl.Series(name, [row.get(name) for row in rows], dtype=pl.String) for name in open_ended)
 
     def encode_rows(self, rows: Sequence[Mapping[str, object]]) -> Array:
         """The encoded matrix of JSON rows, shape (rows, features). Raises ContractViolation as `predict_rows`."""
@@ -208,7 +214,7 @@ class Bundle:
         return row_checker(self.contract)
 
     @property
-    def _is_plain(self) -> bool:
+    def is_plain(self) -> bool:
         """Does the estimator take the encoded matrix as it is?"""
         return self.transform is None and self.facts.get("input", "matrix") == "matrix"
 

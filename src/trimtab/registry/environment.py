@@ -11,6 +11,8 @@ from pathlib import Path
 
 _DASHES = re.compile(r"[-_.]+")
 _SUFFIXES = (".dist-info", ".egg-info")
+_NUMERIC = frozenset({"numpy", "scipy", "scikit-learn", "treelite", "onnxruntime", "keras", "tensorflow",
+                      "tensorflow-cpu", "xgboost", "xgboost-cpu", "lightgbm", "joblib", "polars"})
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -30,6 +32,24 @@ def capture_environment() -> dict[str, object]:
         "blas": _blas(),
         "threads": {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
     }
+
+
+def apart(then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """What of two environments can change a last digit and is not the same, in words: interpreter, numeric libraries,
+    machine, linear algebra and its kernel for the processor, threads.
+
+    >>> apart({"packages": {"numpy": "2.0.0"}}, {"packages": {"numpy": "2.1.0"}})
+    ['numpy 2.0.0 then, 2.1.0 here']
+    """
+    found = [f"{name} {then.get(name)} then, {now.get(name)} here" for name in ("python", "implementation")
+             if then.get(name) != now.get(name)]
+    old, new = (_packages(one) for one in (then, now))
+    found += [f"{name} {old.get(name, 'absent')} then, {new.get(name, 'absent')} here"
+              for name in sorted(_NUMERIC & (old.keys() | new.keys())) if old.get(name) != new.get(name)]
+    for name, what in (("platform", "machine"), ("blas", "BLAS or CPU kernel"), ("threads", "threads")):
+        if then.get(name) != now.get(name):
+            found.append(f"{what} {_told(then.get(name))} then, {_told(now.get(name))} here")
+    return found
 
 
 def installed(places: Iterable[str]) -> dict[str, str]:
@@ -72,6 +92,18 @@ def normalised(name: str) -> str:
     'typing-extensions'
     """
     return _DASHES.sub("-", name).lower()
+
+
+def _packages(environment: Mapping[str, object]) -> Mapping[str, object]:
+    packages = environment.get("packages")
+    return packages if isinstance(packages, dict) else {}
+
+
+def _told(value: object) -> str:
+    if isinstance(value, list):
+        return " and ".join(map(_words, value)) or "unknown"
+    return ", ".join(f"{name}={one}" for name, one in sorted(value.items())) if isinstance(value, dict) and value \
+        else "as they come" if value == {} else "unknown"
 
 
 def _blas() -> list[dict[str, object]]:

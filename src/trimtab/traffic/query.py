@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trimtab.traffic.labels import Labels
 
 Named = tuple[Sequence[str], Sequence[str]]    # ids of predictions, keys
+_MOMENT_DIGITS = 12                            # of an id: "p-" and its milliseconds
 _GRACE = timedelta(minutes=2)                  # between naming a prediction and opening the segment that it is in
 
 
@@ -97,6 +98,19 @@ class Traffic:
         if tables and (told := _closed(tables, prediction)) is not None:
             return told, next(row for row in told.rows if row.id == prediction)
         raise NotFound(f"no prediction {prediction[:40]!r} is recorded in this workspace")
+
+    def together(self, predictions: Sequence[str]) -> Iterator[Record]:
+        """The answered requests that these predictions came in, whole, oldest first; unknown ids are left out."""
+        import polars as pl
+
+        batches = self._lazy(None, None, None, None, among=(predictions, ())).select(pl.col("batch").unique()).collect()
+        if batches.is_empty():
+            return
+        names = batches["batch"].sort()
+        until = names[-1][:_MOMENT_DIGITS] + "~"               # a request's ids are of one moment
+        found = self._lazy(None, None, None, None).filter(
+            pl.col("id").is_between(pl.lit(names[0]), pl.lit(until)) & pl.col("batch").is_in(names.implode()))
+        yield from closing.records(found.sort("batch", "position").collect().iter_rows(named=True))
 
     def _lazy(self, model: str | None, version: int | None, since: datetime | None,
               until: datetime | None, shadows: bool = False, among: Named | None = None) -> pl.LazyFrame:

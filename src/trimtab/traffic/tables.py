@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -102,6 +102,13 @@ class Tables:
                     "digest": row["digest"], "rows": row["rows"], "from_at": row["from_at"], "to_at": row["to_at"]})
             (self._folder / name).unlink(missing_ok=True)
         return found
+
+    def gone(self, moment: datetime) -> str | None:
+        """The table that held what was recorded then and was deleted by age, by the journal; None where none was."""
+        at = clock.to_text(moment)             # of an id, which is cut to the millisecond
+        after = clock.to_text(moment + timedelta(milliseconds=1))
+        return next((name for name, row in sorted(self._told().items())
+                     if row["kind"] == FORGOTTEN and row["from_at"] <= after and at <= row["to_at"]), None)
 
     def _there(self) -> set[str]:
         return {f"{path.parent.name}/{path.name}" for path in self._folder.glob("*/*.parquet")}

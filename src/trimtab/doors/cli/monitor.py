@@ -37,10 +37,19 @@ def monitor(call: Call, model: str | None, windows: int, dry_run: bool) -> None:
 
 
 @click.command()
-@_name
+@click.argument("name", metavar="A-…|P-…")
 @command
 def explain(call: Call, name: str) -> None:
-    """What an alert rests on: causes in the order to rule them out, evidence, effect sizes, where it began."""
+    """What an alert rests on (a-…), or why a recorded prediction was answered so (p-…).
+
+    An alert: causes in the order to rule them out, evidence, effect sizes, where it began. A prediction: the terms that
+    sum to its answer.
+    """
+    if name.startswith("p-"):
+        from trimtab.doors.cli.replay import explain_prediction
+
+        explain_prediction(call, name)
+        return
     alert = call.workspace().alerts.get(name)
     call.show({"schema": "trimtab.alert/1", **alert.to_json()}, lambda: _explain(alert))
 

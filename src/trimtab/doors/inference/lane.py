@@ -277,7 +277,11 @@ def _infer(body: bytes) -> tuple[Callable[[Bundle], Rows], Callable[[Answer], by
 
 
 def _predict(body: bytes) -> tuple[Callable[[Bundle], Rows], Callable[[Answer], bytes]]:
-    return named(body), lambda answer: wire.encode(predictions_json(answer))
+    """Raises LookupError where more than the answers is asked for."""
+    read, parameters = named(body)
+    if parameters is not None:
+        raise LookupError("not an everyday request")
+    return read, lambda answer: wire.encode(predictions_json(answer))
 
 
 _ROUTES: Final[tuple[tuple[bytes, bytes, Reading, str], ...]] = (

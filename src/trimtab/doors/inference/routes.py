@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from trimtab.doors import wire
 from trimtab.doors.desk import Json, desk, known_versions
 from trimtab.doors.inference import binary, tensors
 from trimtab.doors.inference.asking import SIDE, Rows, as_number, ask, told
+from trimtab.doors.inference.explained import Asked, asks_why
 from trimtab.errors import Malformed, TooLarge, TrimtabError
 from trimtab.registry.bundle import Bundle
 from trimtab.serving.answering import Answer
@@ -112,20 +114,35 @@ def _serving(state: State, place: Place) -> int | None:
 
 def _infer(request: Request, body: bytes) -> tuple[Answer, bytes, int | None]:
     wanted = binary.read(body, request.headers.get(binary.HEADER))
+    read: Callable[[Bundle], Rows] = functools.partial(tensors.rows_for, wanted)
+    why = Asked(desk(request), read) if asks_why(wanted.parameters) else None
     answer = ask(desk(request).engine, request.path_params["model"], _number(request),
-                 functools.partial(tensors.rows_for, wanted), request.headers.get(SIDE))
-    return answer, *binary.write(tensors.answer_json(answer, wanted), wanted)
+                 read if why is None else why.read, request.headers.get(SIDE))
+    made = tensors.answer_json(answer, wanted)
+    if why is not None:
+        made["parameters"]["explanations"] = why.told(answer)
+    return answer, *binary.write(made, wanted)
 
 
 def _predict(request: Request, body: bytes) -> tuple[Json, Answer]:
-    answer = ask(desk(request).engine, request.path_params["model"], None, named(body), request.headers.get(SIDE))
-    return predictions_json(answer), answer
+    at = desk(request)
+    read, parameters = named(body)
+    why = Asked(at, read) if parameters is not None and asks_why(parameters) else None
+    answer = ask(at.engine, request.path_params["model"], None, read if why is None else why.read,
+                 request.headers.get(SIDE))
+    made = predictions_json(answer)
+    if why is not None:
+        made["parameters"] = {"explanations": why.told(answer)}
+    return made, answer
 
 
-def named(body: bytes) -> Callable[[Bundle], Rows]:
-    """What reads the named rows of a body, given the bundle that they are for."""
+def named(body: bytes) -> tuple[Callable[[Bundle], Rows], dict[str, Any] | None]:
+    """What reads the named rows of a body, given the bundle that they are for; and the body's parameters, if any."""
     given = wire.decode(body, object, keys=_least_keys)
-    return lambda bundle: _named_rows(given, {column.name for column in bundle.contract.columns})
+    parameters = None
+    if isinstance(given, dict) and given.keys() == {"rows", "parameters"} and isinstance(given["parameters"], dict):
+        parameters = given.pop("parameters")
+    return lambda bundle: _named_rows(given, {column.name for column in bundle.contract.columns}), parameters
 
 
 def predictions_json(answer: Answer) -> Json:

@@ -25,6 +25,7 @@ from trimtab.doors.inference.routes import engine_json
 from trimtab.doors.rest.idempotency import once
 from trimtab.doors.rest.loop import ROUTES as LOOP
 from trimtab.doors.rest.paging import limit_of
+from trimtab.doors.rest.traffic import ROUTES as TRAFFIC
 from trimtab.project import steering
 from trimtab.registry.model import Alias, Version
 from trimtab.serving.rollout import PRODUCTION, Change
@@ -310,5 +311,5 @@ ROUTES = [
     Route("/api/models/{model}/rollback", rollback, methods=["POST"]),
     Route("/api/models/{model}/canary", canary, methods=["POST"]),
     Route("/api/models/{model}/canary/stop", stop_canary, methods=["POST"]),
-    *LOOP,
+    *LOOP, *TRAFFIC,
 ]

@@ -100,8 +100,8 @@ def expected(folder: Path, numbers: list[int]) -> dict[int, list[float]]:
     from trimtab.workspace import Workspace
 
     with Workspace.open(folder, actor="ada") as ws:
-        return {number: [float(load_bundle(ws.versions, ws.versions.get(MODEL, number)).predict_rows([row]).values[0])
-                         for row in rows()] for number in numbers}
+        loaded = {number: load_bundle(ws.versions, ws.versions.get(MODEL, number)) for number in numbers}
+    return {number: [float(one.predict_rows([row]).values[0]) for row in rows()] for number, one in loaded.items()}
 
 
 def serve(folder: Path) -> None:
@@ -223,6 +223,9 @@ def probe(folder: Path, swaps: int, megabytes: float, share: float = 0.8) -> dic
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=60)
         listener.join(timeout=5)
+        for pipe in (server.stdout, server.stderr):
+            if pipe is not None:
+                pipe.close()
     wrong = [one for one in answers if one[4] != want.get(one[2], [None] * ROWS)[one[3]]]
     moments = [(one["at"], one.get("version"), one["event"]) for one in said
                if one["event"] in ("serving.live", "serving.load_failed")]

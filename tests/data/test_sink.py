@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,12 @@ ENDINGS = pytest.mark.parametrize("ending", ["parquet", "csv"])
 def frames(count: int = 5) -> Iterator[pl.DataFrame]:
     for turn in range(count):
         yield pl.DataFrame({"row": range(turn * 1000, turn * 1000 + 1000), "say": [f"城 {turn}"] * 1000})
+
+
+def fill(sink: Sink, made: Iterable[pl.DataFrame]) -> None:
+    with sink:
+        for frame in made:
+            sink.put(frame)
 
 
 def read(path: Path) -> pl.DataFrame:
@@ -50,9 +56,8 @@ def test_no_row_is_a_table_with_columns_and_nothing_put_is_no_file(tmp_path: Pat
 def test_work_that_fails_leaves_what_was_there(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"out.{ending}"
     path.write_bytes(b"before")
-    with pytest.raises(ZeroDivisionError), Sink(path, force=True) as sink:
-        sink.put(next(frames()))
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        fill(Sink(path, force=True), (frame for divisor in (1, 0) for frame in frames(1 // divisor)))
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(Conflict, match="--force"):
@@ -80,8 +85,7 @@ def files_of_at_most(bytes_: int) -> Iterator[None]:
 
 @ENDINGS
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, ending: str) -> None:
-    with files_of_at_most(4096), pytest.raises(StoreFull, match=f"no space is left for out.{ending}"), \
-            Sink(tmp_path / f"out.{ending}") as sink:
-        for turn in range(400):
-            sink.put(pl.DataFrame({"row": pl.int_range(1000, eager=True).shuffle(seed=turn)}))
+    random = (pl.DataFrame({"row": pl.int_range(1000, eager=True).shuffle(seed=turn)}) for turn in range(400))
+    with files_of_at_most(4096), pytest.raises(StoreFull, match=f"no space is left for out.{ending}"):
+        fill(Sink(tmp_path / f"out.{ending}"), random)
     assert list(tmp_path.iterdir()) == []

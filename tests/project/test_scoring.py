@@ -13,6 +13,7 @@ from tests.serving import serving_scenes as scenes
 import trimtab as library
 from trimtab.data.contract import Column, Contract
 from trimtab.errors import Conflict, DataUnreadable, NotFound, UsageError
+from trimtab.names import check_name
 from trimtab.project.scoring import score
 from trimtab.workspace import Workspace
 
@@ -112,8 +113,6 @@ def test_recorded_predictions_are_found_and_are_no_live_traffic(ws: Workspace, t
     assert ws.traffic.known("risk", "id", ids) == 3000
     assert ws.tables.verify() >= 1             # closed, and in the journal
     with pytest.raises(UsageError, match="can't name the endpoint"):
-        from trimtab.names import check_name
-
         check_name("endpoint", record.endpoint)
 
 

@@ -94,7 +94,7 @@ def _csv(path: Path) -> Iterator[Table]:
 
 
 def _whole_lines(file: BinaryIO, begun: bytes) -> tuple[bytes, bytes]:
-    """(whole lines, what was read of the next), all that is left where the file ends. begun: what the last call left."""
+    """(whole lines, what was read of the next), all that is left where the file ends. begun: left by the last call."""
     held = begun
     while more := file.read(STRETCH_BYTES):
         held += more

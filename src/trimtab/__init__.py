@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Project", "Workspace", "drift", "endpoint", "open", "register"]
+__all__ = ["Project", "Workspace", "drift", "endpoint", "open", "register", "score"]
 
 if TYPE_CHECKING:
     from trimtab.monitor.two_tables import drift as drift
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trimtab.project.endpoint import open_endpoint as endpoint
     from trimtab.project.project import Project as Project
     from trimtab.project.project import open_project as open
+    from trimtab.project.scoring import score as score
     from trimtab.workspace import Workspace as Workspace
 
 _NAMES = {
@@ -23,6 +24,7 @@ _NAMES = {
     "endpoint": ("trimtab.project.endpoint", "open_endpoint"),
     "open": ("trimtab.project.project", "open_project"),
     "register": ("trimtab.project.bring", "register"),
+    "score": ("trimtab.project.scoring", "score"),
     "Project": ("trimtab.project.project", "Project"),
     "Workspace": ("trimtab.workspace", "Workspace"),
 }

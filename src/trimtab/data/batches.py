@@ -6,7 +6,7 @@ slices. A source can be gone through as often as is wanted, in the order of its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ class Batches:
     """The rows of a source in batches. source: a path (CSV, Parquet), a Polars frame or lazy frame, a pandas frame, or
     a matrix of numbers, shape (rows, columns), whose columns are called x1, x2, …
 
-    name: what people call it; schema: type by column; rows: how many. Raises what `read_table` raises.
+    name: what people call it; columns: of a Parquet file only these, as far as they are there; schema: type by column;
+    rows: how many. Raises what `read_table` raises.
     """
 
-    def __init__(self, source: Any, *, name: str = "") -> None:
+    def __init__(self, source: Any, *, name: str = "", columns: Sequence[str] = ()) -> None:
         self._held: pl.DataFrame | None = None
         self._lazy: pl.LazyFrame | None = None
         self._sliced = False
@@ -41,6 +42,8 @@ class Batches:
             self._held = read_table(source).frame
         self.name = name or (Path(source).name if isinstance(source, str | Path) else type(source).__name__)
         try:
+            if self._sliced and (known := [each for each in columns if each in self._stream().collect_schema()]):
+                self._lazy = self._stream().select(known)
             self.schema = dict(self._held.schema if self._held is not None else self._stream().collect_schema())
             self.rows = self._held.height if self._held is not None else int(
                 self._stream().select(pl.len()).collect().item())

@@ -36,7 +36,7 @@ class CheckReport:
     """What a check found. bad_rows: shape (rows,), true where a row breaks any rule."""
 
     rows: int
-    violations: tuple[Violation, ...]          # the first 1,000, by row
+    violations: tuple[Violation, ...]          # the first 1,000 (or `listed`), by row
     counts: dict[tuple[str, RuleKind], int]    # of all violations
     bad_rows: NDArray[np.bool_]
     extra: tuple[str, ...] = field(default=())     # columns that the contract does not have, where that is allowed
@@ -61,12 +61,13 @@ class CheckReport:
 
 
 def check_table(contract: Contract, frame: pl.DataFrame, *, roles: Iterable[Role] = CHECKED,
-                reject_unknown: bool = False, number: Callable[[int], int] = lambda place: place + 1) -> CheckReport:
+                reject_unknown: bool = False, number: Callable[[int], int] = lambda place: place + 1,
+                listed: int = LISTED) -> CheckReport:
     """Check every row of `frame`.
 
     roles: whose rules are asked; for data without labels ("feature",). A column that is not there is missing in every
     row. reject_unknown: do columns that the contract does not have break it, as they do in a request?
-    number: what a row at a place (from 0) is called.
+    number: what a row at a place (from 0) is called; listed: how many violations are told one by one.
     """
     height = frame.height
     columns = compile_rules(contract, roles)
@@ -102,12 +103,12 @@ def check_table(contract: Contract, frame: pl.DataFrame, *, roles: Iterable[Role
             continue
         counts[column.name, rule.kind] = count
         bad |= fresh
-        rows = np.flatnonzero(fresh)[:LISTED]
+        rows = np.flatnonzero(fresh)[:listed]
         for row, value in zip(rows.tolist(), frame[column.name].gather(rows).to_list(), strict=True):
             shown = None if rule.kind == "missing" else value
             found.append((row, place, violation(column, rule, shown, number(row))))
     found.sort(key=lambda item: item[:2])
-    return CheckReport(rows=height, violations=(*told, *(item[2] for item in found))[:LISTED], counts=counts,
+    return CheckReport(rows=height, violations=(*told, *(item[2] for item in found))[:listed], counts=counts,
                        bad_rows=bad, extra=() if reject_unknown else extra)
 
 

@@ -41,7 +41,7 @@ def parse(name: str, data: bytes) -> Table:
     if not data or data.isspace():
         raise DataUnreadable(f"{name} is empty: no header and no rows. The first line must name the columns.")
     delimiter = find_delimiter(name, data)
-    header, _ = _header(name, data, delimiter)
+    header, _ = header_of(name, data, delimiter)
     frame = _fast(data, delimiter, header)
     if frame is None:
         table = _careful(name, data, delimiter, header)
@@ -98,7 +98,7 @@ def _outside_quotes(line: str) -> str:
     return "".join(line.split('"')[::2])
 
 
-def _header(name: str, data: bytes, delimiter: str) -> tuple[list[str], int]:
+def header_of(name: str, data: bytes, delimiter: str) -> tuple[list[str], int]:
     """Names of the columns, and the line (from 1) on which the header ends. Raises DataUnreadable."""
     reader = csv.reader(_lines(data), delimiter=delimiter, strict=True)
     try:

@@ -59,15 +59,16 @@ def agreed(table: Table, contract: Contract) -> Agreed:
     return Agreed(table=replace(table, frame=frame), unread=unread)
 
 
-def check_agreed(contract: Contract, given: Agreed, *, roles: Iterable[Role] = CHECKED) -> CheckReport:
+def check_agreed(contract: Contract, given: Agreed, *, roles: Iterable[Role] = CHECKED,
+                 listed: int | None = None) -> CheckReport:
     """`data.check.check_table`, with a cell that could not be read told as what it is and not as missing."""
     import numpy as np
 
     from trimtab.data.check import LISTED, check_table
 
-    asked = tuple(roles)
+    asked, listed = tuple(roles), LISTED if listed is None else listed
     number = given.table.number
-    report = check_table(contract, given.table.frame, roles=asked, number=number)
+    report = check_table(contract, given.table.frame, roles=asked, number=number, listed=listed)
     told, counts, bad = list(report.violations), dict(report.counts), report.bad_rows.copy()
     for column in contract.columns:
         cells = given.unread.get(column.name)
@@ -80,9 +81,9 @@ def check_agreed(contract: Contract, given: Agreed, *, roles: Iterable[Role] = C
             counts[column.name, "missing"] = left
         gone = {number(int(row)) for row in rows}
         told = [one for one in told if not (one.column == column.name and one.rule == "missing" and one.row in gone)]
-        told += [unreadable(column, cells[int(row)], number(int(row))) for row in rows[:LISTED]]
+        told += [unreadable(column, cells[int(row)], number(int(row))) for row in rows[:listed]]
     told.sort(key=lambda one: one.row or 0)
-    return replace(report, violations=tuple(told[:LISTED]), counts=counts, bad_rows=bad)
+    return replace(report, violations=tuple(told[:listed]), counts=counts, bad_rows=bad)
 
 
 def unreadable(column: Column, text: object, row: int) -> Violation:

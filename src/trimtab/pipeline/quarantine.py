@@ -39,7 +39,7 @@ def keep_contract(table: Table, contract: Contract, *, most: float = MOST_REJECT
     given = _with_target(agreed(table, contract), contract)
     report = check_agreed(contract, given)
     bad = pl.Series(report.bad_rows)
-    table = given.table.without(bad, _reasons(given.table, report))
+    table = given.table.without(bad, reasons(given.table, report))
     share = len(table.quarantined) / total if total else 1.0
     if share > most:
         raise CheckFailed(
@@ -61,7 +61,7 @@ def _with_target(given: Agreed, contract: Contract) -> Agreed:
     return given.without(given.table.frame[target.name].is_null(), repeat(f"the target {target.name} is missing"))
 
 
-def _reasons(table: Table, report: CheckReport) -> list[str]:
+def reasons(table: Table, report: CheckReport) -> list[str]:
     """Why each bad row was set aside, in order."""
     import numpy as np
 

@@ -70,7 +70,7 @@ class Endpoint:
             frame = as_frame(rows, [column.name for column in contract.features])
             known = {column.name for column in contract.columns}
             rows = frame.select(name for name in frame.columns if name in known).to_dicts()
-        return engine.answer(lineup, [{str(name): _plain(value) for name, value in row.items()} for row in rows])
+        return engine.answer(lineup, [{str(name): plain(value) for name, value in row.items()} for row in rows])
 
     def label(self, of: Answer | Sequence[str], truths: Sequence[object]) -> Told:
         """Tell what turned out true. of: an answer, prediction ids, or the keys that rows brought along (the values of
@@ -84,7 +84,7 @@ class Endpoint:
         if any(known) and not all(known):
             raise UsageError("some of these are prediction ids (p-…) and some are keys; tell them apart, in two calls")
         return tell(self.workspace, self.model, "prediction" if all(known) else "key",
-                    [(name, _plain(value)) for name, value in zip(names, truths, strict=True)])
+                    [(name, plain(value)) for name, value in zip(names, truths, strict=True)])
 
     def replay(self, of: Answer | Sequence[str]) -> Replays:
         """Recorded predictions answered again, compared bit for bit: `.ok`, `.predictions`. Raises NotFound."""
@@ -146,7 +146,7 @@ def _end(engine: Engine, recorder: TrafficLog) -> None:
     recorder.close()
 
 
-def _plain(value: Any) -> object:
+def plain(value: Any) -> object:
     """A value as a JSON request would bring it: NumPy's scalars as Python's, times as ISO text."""
     if hasattr(value, "item") and hasattr(value, "dtype"):
         value = value.item()

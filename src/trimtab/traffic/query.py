@@ -35,25 +35,26 @@ class Traffic:
 
     def frame(self, *, model: str | None = None, version: int | None = None, since: datetime | None = None,
               until: datetime | None = None, limit: int | None = None, shadows: bool = False,
-              columns: Sequence[str] = (), among: Named | None = None) -> pl.DataFrame:
+              batches: bool = False, columns: Sequence[str] = (), among: Named | None = None) -> pl.DataFrame:
         """A row a prediction, oldest first; `since` and `until` are inclusive, `limit` keeps the newest.
 
         among: only predictions with one of these ids, or of these keys.
         shadows: also rows that were computed along, under the ids of the answers, failed ones (verdict) among them.
+        batches: also rows that `trimtab score --log` recorded; they are no live traffic.
         columns: only these, of which a large log reads faster; none: all.
         Columns: id, at, model, endpoint, version, stage, verdict, batch, position, latency_us, key (text or integers);
         features, output, probabilities, redacted as JSON text, since models differ in theirs; subject; why.
         """
-        found = self._lazy(model, version, since, until, shadows, among)
+        found = self._lazy(model, version, since, until, shadows, among, batches)
         found = (found.top_k(limit, by="id") if limit else found).sort("id", "version")
         return (found.select(columns) if columns else found).collect()
 
     def count(self, *, model: str | None = None, version: int | None = None, since: datetime | None = None,
-              until: datetime | None = None) -> int:
+              until: datetime | None = None, batches: bool = False) -> int:
         """How many predictions `frame` would hold."""
         import polars as pl
 
-        return int(self._lazy(model, version, since, until).select(pl.len()).collect().item())
+        return int(self._lazy(model, version, since, until, batches=batches).select(pl.len()).collect().item())
 
     def pairs(self, model: str, endpoint: str, champion: int, challenger: int, since: datetime,
               until: datetime | None = None) -> pl.DataFrame:
@@ -78,7 +79,7 @@ class Traffic:
         import polars as pl
 
         wanted = pl.Series("wanted", list(dict.fromkeys(names)), dtype=pl.String)
-        found = self._lazy(model, None, None, None).select(pl.col(column).filter(
+        found = self._lazy(model, None, None, None, batches=True).select(pl.col(column).filter(
             pl.col(column).is_in(wanted.implode())).n_unique())
         return int(found.collect().item())
 
@@ -113,7 +114,8 @@ class Traffic:
         yield from closing.records(found.sort("batch", "position").collect().iter_rows(named=True))
 
     def _lazy(self, model: str | None, version: int | None, since: datetime | None,
-              until: datetime | None, shadows: bool = False, among: Named | None = None) -> pl.LazyFrame:
+              until: datetime | None, shadows: bool = False, among: Named | None = None,
+              batches: bool = False) -> pl.LazyFrame:
         import polars as pl
 
         begin = clock.to_text(since) if since else ""
@@ -123,15 +125,16 @@ class Traffic:
             kept &= pl.col("model") == model
         if version is not None:
             kept &= pl.col("version") == version
-        if not shadows:
-            kept &= pl.col("stage") != segments.SHADOW
+        hidden = [*[segments.SHADOW][shadows:], *[segments.BATCH][batches:]]
+        if hidden:
+            kept &= ~pl.col("stage").is_in(hidden)
         if among is not None:
             kept &= _among(*among)
         written, tables = self._parts()
         rows = [closing.flat(record, row) for record in _written(written, tables)
                 if (model is None or record.model == model) and begin <= record.at <= end
                 and (version is None or record.version == version)
-                and (shadows or record.stage != segments.SHADOW) for row in record.rows]
+                and record.stage not in hidden for row in record.rows]
         found = [pl.LazyFrame(rows, schema=dict(closing.SCHEMA)).filter(kept)]
         found += [pl.scan_parquet(table).filter(kept) for table in tables]
         return pl.concat(found, how="diagonal")                # a table of before has no column "why"

@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -21,9 +21,10 @@ _MAX_RECORD_BYTES = 1 << 28
 _HEADER_BYTES = 1024
 _LARGEST = 10**308
 
-Stage = Literal["champion", "version", "shadow", "canary"]
+Stage = Literal["champion", "version", "shadow", "canary", "batch"]
 KEPT, FAILED, FALLBACK = "kept", "failed", "fallback"          # verdicts
 SHADOW = "shadow"                             # the stage of what was computed and not answered
+BATCH: Final = "batch"                         # the stage of what `trimtab score` computed: nobody asked for it live
 Value = float | int | bool | str | None
 
 

@@ -39,7 +39,7 @@ def traffic(call: Call, model: str | None, prediction: str | None, since: str | 
         call.show({"schema": "trimtab.prediction/1", **row_json(record, row)}, lambda: _render_one(record, row))
         return
     which: dict[str, Any] = {"model": model, "version": version, "since": clock.from_text(since) if since else None,
-             "until": clock.from_text(until) if until else None}
+             "until": clock.from_text(until) if until else None, "batches": True}
     total = recorded.count(**which)
     found = list(map(shown, recorded.frame(limit=limit, **which).iter_rows(named=True)))
 

@@ -24,7 +24,7 @@ from polars.io.plugins import register_io_source
 
 import trimtab
 
-COLUMNS = [f"x{place + 1}" for place in range(10)]
+COLUMNS = [f"x{place}" for place in range(10)]
 GROUP = 1 << 17
 
 

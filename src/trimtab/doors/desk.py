@@ -18,6 +18,7 @@ from trimtab.serving.engine import Engine
 
 if TYPE_CHECKING:
     from trimtab.project.explaining import Explainer
+    from trimtab.serving.together import Together
     from trimtab.workspace import Workspace
 
 THREADS = 4
@@ -28,11 +29,13 @@ T = TypeVar("T")
 
 
 class Desk:
-    """Shared by the routes of one application. default: the model that is asked where a protocol names none."""
+    """Shared by the routes of one application. default: the model that is asked where a protocol names none; together:
+    the workers that count together with this one."""
 
     def __init__(self, workspace: Workspace, engine: Engine, *, threads: int = THREADS,
-                 max_waiting: int = MAX_WAITING, default: str = "") -> None:
+                 max_waiting: int = MAX_WAITING, default: str = "", together: Together | None = None) -> None:
         self.workspace, self.engine, self.default = workspace, engine, default
+        self._together = together
         self._threads, self._max_waiting = threads, max_waiting
         self._limiter: anyio.CapacityLimiter | None = None     # belongs to the loop that runs
 
@@ -59,6 +62,25 @@ class Desk:
     async def run(self, work: Callable[[], T]) -> T:
         """Run a verb that reads or writes the store in a thread."""
         return await to_thread.run_sync(work)
+
+
+    def counters(self) -> str:
+        """The counters as Prometheus reads them: of this process, or of all workers, at most some seconds old."""
+        return self._own_counters() if self._together is None else self._together.text()
+
+    def leave_counters(self) -> None:
+        """Have the other workers know this one's. Raises OSError."""
+        if self._together is not None:
+            self._together.leave(self._own_counters())
+
+    def _own_counters(self) -> str:
+        state = self.engine.state
+        live = sorted(state.live.items(), key=lambda item: item[0])
+        return self.engine.metrics.text(
+            waiting=self.waiting, store_away=bool(state.store),
+            live=[(place.model, place.endpoint, one.champion.number) for place, one in live],
+            dropped=[((place.model, place.endpoint, one.beside.bundle.number), one.beside.shadow.dropped)
+                     for place, one in live if one.beside is not None])
 
 
 def desk(request: Request) -> Desk:

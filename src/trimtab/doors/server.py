@@ -40,6 +40,7 @@ from trimtab.traffic.log import Durability, TrafficLog
 
 if TYPE_CHECKING:
     from trimtab.doors.inference.grpc_door import GrpcDoor
+    from trimtab.serving.together import Together
     from trimtab.workspace import Workspace
 
 DRAIN_S = 30
@@ -75,14 +76,23 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durab
     with the URL, and gRPC's after it, when connections are taken. Raises Forbidden (an address that others could
     reach), Conflict (a port is taken), UsageError (no such address), MissingExtra (gRPC without grpcio).
     """
-    listening = _listen(host, port)
+    with contextlib.closing(listen(host, port)) as listening:
+        answer(workspace, listening, durability=durability, default=default, grpc_port=grpc_port,
+               loop_every_s=loop_every_s, on_ready=on_ready)
+
+
+def answer(workspace: Workspace, listening: socket.socket, *, durability: Durability = "fast", default: str = "",
+           grpc_port: int | None = None, loop_every_s: float | None = None, together: Together | None = None,
+           on_ready: Callable[[str], object] = lambda url: None) -> None:
+    """The same on a listening socket. together: the workers of a server that it is one of."""
     closer = Closer(workspace.folder / "traffic", lambda: workspace.tables.note(by=workspace.actor))
     recorder = TrafficLog(workspace.folder / "traffic", writer=workspace.ids.short("w"), now=workspace.clock,
                           durability=durability, on_finished=closer.wake)
     engine = make_engine(workspace, recorder.append)
     tender = None if loop_every_s is None else Tender(workspace.folder, every_s=loop_every_s)
-    pulse = Pulse(engine.metrics, workspace.folder / "serving", writer=workspace.ids.short("w"), now=workspace.clock)
-    desk = Desk(workspace, engine, default=default)
+    desk = Desk(workspace, engine, default=default, together=together)
+    pulse = Pulse(engine.metrics, workspace.folder / "serving", writer=workspace.ids.short("w"), now=workspace.clock,
+                  also=desk.leave_counters)
     calls: GrpcDoor | None = None
     try:
         if grpc_port is not None:
@@ -90,10 +100,9 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durab
 
             calls = grpc_door.GrpcDoor(desk)
         engine.start()
-        address, bound = listening.getsockname()[:2]
-        url = f"http://[{address}]:{bound}" if listening.family == socket.AF_INET6 else f"http://{address}:{bound}"
+        url = url_of(listening)
         if calls is not None and grpc_port is not None:
-            url += f" and grpc://{calls.start(address, grpc_port)}"
+            url += f" and grpc://{calls.start(listening.getsockname()[0], grpc_port)}"
         closer.start()
         pulse.start()
         if tender is not None:
@@ -108,7 +117,6 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durab
         recorder.close()
         closer.stop()
         pulse.stop()
-        listening.close()
 
 
 def run(desk: Desk, log: TrafficLog | None, listening: socket.socket, *, on_ready: Callable[[], object]) -> None:
@@ -237,8 +245,16 @@ class _Server(uvicorn.Server):
         self.handle_exit(number, frame)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket on a loopback address; what it accepts sends small answers at once (TCP_NODELAY)."""
+def url_of(listening: socket.socket) -> str:
+    """Where a listening socket is reached."""
+    address, port = listening.getsockname()[:2]
+    return f"http://[{address}]:{port}" if listening.family == socket.AF_INET6 else f"http://{address}:{port}"
+
+
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening socket on a loopback address; what it accepts sends small answers at once (TCP_NODELAY). shared:
+    others of ours may listen there too, and connections are spread over them. Raises Forbidden, Conflict, UsageError.
+    """
     if host.lower() == "localhost":
         host = "127.0.0.1"
     try:
@@ -252,6 +268,8 @@ def _listen(host: str, port: int) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.bind((str(address), port))
         made.listen(2048)

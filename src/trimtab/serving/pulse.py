@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -63,9 +63,11 @@ class Glance:
 
 
 class Pulse:
-    """Leaves one process's figures. folder: `<workspace>/serving`."""
+    """Leaves one process's figures. folder: `<workspace>/serving`; also: what else is left at each beat."""
 
-    def __init__(self, metrics: Metrics, folder: Path, *, writer: str, now: Clock) -> None:
+    def __init__(self, metrics: Metrics, folder: Path, *, writer: str, now: Clock,
+                 also: Callable[[], object] = lambda: None) -> None:
+        self._also = also
         self._metrics, self._path, self._clock = metrics, folder / f"{writer}.json", now
         self._before: deque[dict[tuple[str, str, int], Figures]] = deque([self._figures()], maxlen=_TURNS + 1)
         self._stopping = threading.Event()
@@ -97,6 +99,7 @@ class Pulse:
             schema=SCHEMA, at=clock.to_text(self._clock.now()), seconds=min(seconds, _TURNS * _EVERY_S),
             figures=told)))
         os.replace(beside, self._path)
+        self._also()
 
     def _run(self) -> None:
         while not self._stopping.wait(_EVERY_S):

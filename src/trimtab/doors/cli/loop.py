@@ -30,7 +30,7 @@ def loop(call: Call, model: str | None, once: bool, every: str, dry_run: bool) -
     With --once also for one MODEL alone. Ends on SIGTERM and Ctrl-C; what is under way is taken up by the next loop.
     """
     from trimtab.config import seconds
-    from trimtab.doors import guard, tending
+    from trimtab.doors import guard, kept
     from trimtab.errors import UsageError
     from trimtab.project import tending as turns
     from trimtab.project.looping import Loop
@@ -56,7 +56,7 @@ def loop(call: Call, model: str | None, once: bool, every: str, dry_run: bool) -
         raise UsageError("the loop tends every model; name one together with --once, or stop it for the others with "
                          "trimtab pause")
     else:
-        turns.tend(workspace, tending.ended_by_signals(), every_s=every_s, log=guard.log)
+        turns.tend(workspace, kept.ended_by_signals(), every_s=every_s, log=guard.log)
 
 
 @click.command()

@@ -10,6 +10,7 @@ import click
 
 from trimtab.doors.cli import screen
 from trimtab.doors.cli.options import Call, command
+from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
     from trimtab.monitor.alerts import Alert
@@ -108,9 +109,12 @@ def status(call: Call, model: str | None) -> None:
 @click.option("--grpc-port", type=click.IntRange(0, 65535), help="Speak gRPC there too (trimtab[grpc]); 0 picks one.")
 @click.option("--default", metavar="MODEL", default="", help="Whom requests are for that name no model (MLflow's "
               "/invocations); else the only model that is live.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes that answer on "
+              "the port (Linux).")
+@click.option("--print-systemd", is_flag=True, help="Print a systemd unit for these options, and end.")
 @command
 def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"] | None, loop: bool,
-          grpc_port: int | None, default: str) -> None:
+          grpc_port: int | None, default: str, workers: int, print_systemd: bool) -> None:
     """Answer requests for every endpoint of the workspace; follows deploy, promote and rollback by itself.
 
     Each prediction is recorded before its answer goes out; see trimtab traffic. The loop watches them in a process of
@@ -119,10 +123,28 @@ def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"
     from trimtab.doors import server
     from trimtab.project.tending import EVERY_S
 
+    if workers > 1 and grpc_port is not None:
+        raise UsageError("gRPC is spoken by one process only; leave --workers or --grpc-port out")
+    if print_systemd:
+        from trimtab.doors import systemd
+
+        click.echo(systemd.unit(call.folder, host=host, port=port, durability=durability or _durability(), loop=loop,
+                                grpc_port=grpc_port, default=default, workers=workers), nl=False)
+        return
+    every_s = EVERY_S if loop else None
+
+    def ready(url: str) -> None:
+        click.echo(f"Serving on {url}", err=True)
+
     workspace = call.workspace(create=True)
+    if workers > 1:
+        from trimtab.doors.workers import serve_together
+
+        serve_together(workspace, host, port, workers=workers, durability=durability or _durability(), default=default,
+                       loop_every_s=every_s, on_ready=ready)
+        return
     server.serve(workspace, host, port, durability=durability or _durability(), default=default, grpc_port=grpc_port,
-                 loop_every_s=EVERY_S if loop else None,
-                 on_ready=lambda url: click.echo(f"Serving on {url}", err=True))
+                 loop_every_s=every_s, on_ready=ready)
 
 
 def _durability() -> Literal["fast", "strict"]:

@@ -107,15 +107,8 @@ async def version(_: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """GET /metrics: the counters of this process as Prometheus reads them."""
-    at = desk(request)
-    state = at.engine.state
-    live = sorted(state.live.items(), key=lambda item: item[0])
-    text = at.engine.metrics.text(
-        waiting=at.waiting, store_away=bool(state.store),
-        live=[(place.model, place.endpoint, one.champion.number) for place, one in live],
-        dropped=[((place.model, place.endpoint, one.beside.bundle.number), one.beside.shadow.dropped)
-                 for place, one in live if one.beside is not None])
+    """GET /metrics: the counters of this process, or of all workers, as Prometheus reads them."""
+    text = await desk(request).run(desk(request).counters)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

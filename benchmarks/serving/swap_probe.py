@@ -34,6 +34,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 MODEL, COLUMNS, CLIENTS, ROWS = "churn", 10, 8, 64
+FIRST_S = 1.5
 BROKEN = "answers no number"
 DAMAGED = "damaged"
 
@@ -169,14 +170,15 @@ def change(folder: Path, kinds: dict[int, str], swaps: int, seed: int) -> tuple[
 
     drawn, asked, refusals = random.Random(seed), [], 0
     with Workspace.open(folder, actor="ada") as ws:
-        for _ in range(swaps):
-            time.sleep(drawn.uniform(0.05, 0.5))
+        for turn in range(swaps):
+            first = turn < len(kinds)                        # each version once, with time to be loaded
+            time.sleep(FIRST_S if first else drawn.uniform(0.05, 0.5))
             asked.append(time.time())
             try:
-                if drawn.random() < 0.3:
+                if not first and drawn.random() < 0.3:
                     ws.rollouts.rollback(MODEL, by="ada")
                 else:
-                    ws.rollouts.promote(MODEL, drawn.choice(sorted(kinds)), by="ada")
+                    ws.rollouts.promote(MODEL, sorted(kinds)[-turn] if first else drawn.choice(sorted(kinds)), by="ada")
             except TrimtabError:
                 refusals += 1
     return asked, refusals
@@ -214,7 +216,7 @@ def probe(folder: Path, swaps: int, megabytes: float, share: float = 0.8) -> dic
         capacity = len(told(ask(0, 2.0))[0]) / 2.0
         rate = capacity * share
         calm, errors = told(ask(rate, 4.0))
-        loading = ask(rate, swaps * 0.3 + 4.0)
+        loading = ask(rate, swaps * 0.3 + len(kinds) * FIRST_S + 4.0)
         time.sleep(0.5)
         asked, refusals = change(folder / "ws", {number: name for number, (name, _) in kinds.items()}, swaps, seed=7)
         answers, more = told(loading)

@@ -238,17 +238,18 @@ class Workspace:
         return Traffic(self.folder / "traffic")
 
     def engine(self, *, record: Recorder | None = None, log: Log | None = None,
-               shadow: type[Shadow] | None = None) -> Engine:
+               shadow: type[Shadow] | None = None, memory_bytes: int | None = None) -> Engine:
         """An engine over its rollouts, not started. record: told each answer before it goes out; shadow: what computes
-        along with a trial."""
+        along with a trial; memory_bytes: what the models may take."""
         from trimtab.serving.engine import Engine
         from trimtab.serving.fallbacks import Fallbacks
         from trimtab.serving.shadow import Shadow
         from trimtab.serving.source import RolloutSource
 
-        return Engine(RolloutSource(self.rollouts, self.stages, self.versions), now=self.clock, ids=self.ids, log=log,
-                      record=record, shadow=shadow or Shadow, secret=lambda: self.redaction, fallback=Fallbacks(
-                          self.versions, self.datasets, self.traffic, self.clock, lambda: self.redaction).of)
+        source = RolloutSource(self.rollouts, self.stages, self.versions, memory_bytes)
+        fallbacks = Fallbacks(self.versions, self.datasets, self.traffic, self.clock, lambda: self.redaction)
+        return Engine(source, now=self.clock, ids=self.ids, log=log, record=record, shadow=shadow or Shadow,
+                      secret=lambda: self.redaction, fallback=fallbacks.of)
 
     @cached_property
     def redaction(self) -> bytes:

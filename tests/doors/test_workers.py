@@ -181,9 +181,9 @@ def test_the_unit_is_one_that_systemd_takes(ws: Workspace, tmp_path: Path) -> No
     from trimtab.doors.systemd import unit
 
     options = {"host": "127.0.0.1", "port": 8321, "durability": "strict", "loop": False, "grpc_port": None,
-               "default": "risk"}
+               "default": "risk", "memory": "2GiB"}
     text = unit(tmp_path / "100%", workers=3, **options)       # type: ignore[arg-type]
-    assert "--durability strict --workers 3 --no-loop --default risk" in text
+    assert "--durability strict --workers 3 --no-loop --default risk --memory 2GiB" in text
     assert "/100%%" in text
     with pytest.raises(UsageError, match="plainer"):
         unit(tmp_path / "a b", workers=1, **options)           # type: ignore[arg-type]

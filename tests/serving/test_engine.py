@@ -250,3 +250,21 @@ def test_names_are_met_in_any_unicode_form(ws: Workspace, engines: Callable[...,
     scenes.constant(ws, 1.0, model="caf\u00e9")
     ws.rollouts.deploy("caf\u00e9", 1, by="ada")
     assert engines(ws).infer("cafe\u0301", ROW).model == "caf\u00e9"
+
+
+def test_a_version_that_memory_has_no_room_for_leaves_the_old_one_live(ws: Workspace) -> None:
+    """Judged by its files unpacked, before it is constructed; with more memory it is loaded."""
+    scenes.constant(ws, 1.0)
+    scenes.constant(ws, 2.0, files={"big.bin": bytes(300_000)})
+    ws.rollouts.deploy("risk", 1, by="ada")
+    engine = ws.engine(memory_bytes=200_000)
+    engine.refresh()
+    ws.rollouts.promote("risk", 2, by="ada")
+    engine.refresh()
+    assert engine.infer("risk", ROW).version == 1
+    why = engine.state.failures[Place("risk", "production"), 2].reason
+    assert "risk@v2 needs about 0.3 MB" in why
+    assert "over --memory 0.2 MB" in why
+    roomy = ws.engine(memory_bytes=10_000_000)
+    roomy.refresh()
+    assert roomy.infer("risk", ROW).version == 2

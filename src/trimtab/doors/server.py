@@ -59,36 +59,38 @@ def build_app(desk: Desk) -> guard.Guard:
     return guard.Guard(app)
 
 
-def make_engine(workspace: Workspace, record: Recorder | None = None) -> Engine:
+def make_engine(workspace: Workspace, record: Recorder | None = None, *, memory_bytes: int | None = None) -> Engine:
     """An engine over the workspace's rollouts, not started. record: told each answer before it goes out."""
-    return workspace.engine(record=record, log=guard.log)
+    return workspace.engine(record=record, log=guard.log, memory_bytes=memory_bytes)
 
 
 def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durability: Durability = "fast",
           default: str = "", grpc_port: int | None = None, loop_every_s: float | None = None,
+          memory_bytes: int | None = None,
           on_ready: Callable[[str], object] = lambda url: None) -> None:
     """Serve until SIGTERM or SIGINT; in-flight requests are answered. Port 0 picks a free one.
 
     Each answer is recorded in the workspace's traffic/ before it goes out (durability: see `traffic.log`).
     loop_every_s: seconds between two turns of the loop, which runs beside in a process of its own; None: no loop.
 
-    default: the model of requests that name none; grpc_port: where gRPC is spoken too, if anywhere. on_ready: called
+    memory_bytes: what the models of this process may take; default: the model of requests that name none; grpc_port: where gRPC is spoken too, if anywhere. on_ready: called
     with the URL, and gRPC's after it, when connections are taken. Raises Forbidden (an address that others could
     reach), Conflict (a port is taken), UsageError (no such address), MissingExtra (gRPC without grpcio).
     """
     with contextlib.closing(listen(host, port)) as listening:
         answer(workspace, listening, durability=durability, default=default, grpc_port=grpc_port,
-               loop_every_s=loop_every_s, on_ready=on_ready)
+               loop_every_s=loop_every_s, memory_bytes=memory_bytes, on_ready=on_ready)
 
 
 def answer(workspace: Workspace, listening: socket.socket, *, durability: Durability = "fast", default: str = "",
            grpc_port: int | None = None, loop_every_s: float | None = None, together: Together | None = None,
+           memory_bytes: int | None = None,
            on_ready: Callable[[str], object] = lambda url: None) -> None:
     """The same on a listening socket. together: the workers of a server that it is one of."""
     closer = Closer(workspace.folder / "traffic", lambda: workspace.tables.note(by=workspace.actor))
     recorder = TrafficLog(workspace.folder / "traffic", writer=workspace.ids.short("w"), now=workspace.clock,
                           durability=durability, on_finished=closer.wake)
-    engine = make_engine(workspace, recorder.append)
+    engine = make_engine(workspace, recorder.append, memory_bytes=memory_bytes)
     tender = None if loop_every_s is None else Tender(workspace.folder, every_s=loop_every_s)
     desk = Desk(workspace, engine, default=default, together=together)
     pulse = Pulse(engine.metrics, workspace.folder / "serving", writer=workspace.ids.short("w"), now=workspace.clock,

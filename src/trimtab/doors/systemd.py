@@ -51,7 +51,7 @@ WantedBy=multi-user.target
 
 
 def unit(folder: Path, *, host: str, port: int, durability: str, loop: bool, grpc_port: int | None, default: str,
-         workers: int) -> str:
+         workers: int, memory: str) -> str:
     """The text of the unit. folder: of the workspace. Raises UsageError for a path that a unit can't hold."""
     folder = folder.absolute()
     if any(character in str(folder) for character in " \t\n\r\"'\\"):
@@ -59,7 +59,7 @@ def unit(folder: Path, *, host: str, port: int, durability: str, loop: bool, grp
     words = [sys.executable, "-m", "trimtab", "serve", "--workspace", str(folder), "--host", host, "--port", str(port),
              "--durability", durability, "--workers", str(workers), *([] if loop else ["--no-loop"]),
              *([] if grpc_port is None else ["--grpc-port", str(grpc_port)]),
-             *(["--default", default] if default else [])]
+             *(["--default", default] if default else []), *(["--memory", memory] if memory else [])]
     return _UNIT.format(folder=_escaped(str(folder)), place=_escaped(str(folder.parent)), user=getpass.getuser(),
                         command=" ".join(f'"{_escaped(word)}"' if " " in word else _escaped(word) for word in words),
                         stop_s=DRAIN_S + 15)

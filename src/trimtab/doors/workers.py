@@ -41,10 +41,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default: str
     actor: str
     counters: str
+    memory_bytes: int | None
 
 
 def serve_together(workspace: Workspace, host: str, port: int, *, workers: int, durability: Durability = "fast",
-                   default: str = "", loop_every_s: float | None = None,
+                   default: str = "", loop_every_s: float | None = None, memory_bytes: int | None = None,
                    on_ready: Callable[[str], object] = lambda url: None) -> None:
     """As `server.serve`, by `workers` processes, until SIGTERM or SIGINT. Raises also StoreUnreachable where one can't
     begin, and UsageError where the system can't spread connections."""
@@ -53,7 +54,7 @@ def serve_together(workspace: Workspace, host: str, port: int, *, workers: int, 
     counters.mkdir(parents=True, mode=0o700)
     told, tells = os.pipe()
     settings = msgspec.json.encode(Settings(durability=durability, default=default, actor=workspace.actor,
-                                            counters=str(counters))).decode()
+                                            counters=str(counters), memory_bytes=memory_bytes)).decode()
     kept = [Kept("trimtab.doors.workers", str(one.fileno()), str(tells), str(workspace.folder), settings,
                  event="worker.died", fds=(one.fileno(), tells), first_s=_AGAIN_S, end_s=server.DRAIN_S + 10)
             for one in sockets]
@@ -90,6 +91,7 @@ def work(listening: socket.socket, tells: int, folder: Path, settings: Settings)
     end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
     with Workspace.open(folder, actor=settings.actor) as workspace:
         server.answer(workspace, listening, durability=settings.durability, default=settings.default,
+                      memory_bytes=settings.memory_bytes,
                       together=Together(Path(settings.counters), workspace.ids.short("w")),
                       on_ready=lambda url: os.write(tells, b"."))
 

@@ -14,6 +14,7 @@ from trimtab.registry import rules
 from trimtab.registry.bundle import Bundle, load_bundle
 from trimtab.registry.versions import Versions
 from trimtab.serving.rollout import Rollouts
+from trimtab.serving.room import Room
 from trimtab.serving.stages import Stage, Stages
 
 
@@ -46,9 +47,12 @@ class Source(Protocol):
 
 
 class RolloutSource:
-    """The rollouts, trials and versions of a workspace, as a source."""
+    """The rollouts, trials and versions of a workspace, as a source. memory_bytes: what the models may take, None for
+    as much as there is."""
 
-    def __init__(self, rollouts: Rollouts, stages: Stages, versions: Versions) -> None:
+    def __init__(self, rollouts: Rollouts, stages: Stages, versions: Versions,
+                 memory_bytes: int | None = None) -> None:
+        self._room = Room(versions, memory_bytes)
         self._rollouts, self._stages, self._versions = rollouts, stages, versions
 
     def revision(self) -> int:
@@ -66,11 +70,14 @@ class RolloutSource:
 
     def load(self, model: str, number: int) -> Bundle:
         """The version, judged, verified and constructed. Raises NotFound, CheckFailed (gates, deleted), IntegrityError,
-        UntrustedModel."""
+        UntrustedModel, OverBudget (with what else should be live)."""
         version = self._versions.get(model, number)
         verdict = rules.may_serve(version)
         if not verdict.allowed:
             raise CheckFailed(verdict.reason, version=version.name)
+        wanted = self.wanted()
+        self._room.require(version, [(place.model, one) for place, want in wanted.items() for one in (
+            want.version, *([] if want.beside is None else [want.beside.version]))])
         return load_bundle(self._versions, version)
 
     def servable(self, model: str, number: int) -> bool:

@@ -111,25 +111,32 @@ def status(call: Call, model: str | None) -> None:
               "/invocations); else the only model that is live.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes that answer on "
               "the port (Linux).")
+@click.option("--memory", metavar="SIZE", default="", help="What the models of a process may take, as 2GiB: a version "
+              "that would be over it is not loaded, and the one before serves on.")
 @click.option("--print-systemd", is_flag=True, help="Print a systemd unit for these options, and end.")
 @command
 def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"] | None, loop: bool,
-          grpc_port: int | None, default: str, workers: int, print_systemd: bool) -> None:
+          grpc_port: int | None, default: str, workers: int, memory: str, print_systemd: bool) -> None:
     """Answer requests for every endpoint of the workspace; follows deploy, promote and rollback by itself.
 
     Each prediction is recorded before its answer goes out; see trimtab traffic. The loop watches them in a process of
     its own, and does what the policies allow; see trimtab policy.
     """
+    from trimtab.config import Budget
     from trimtab.doors import server
     from trimtab.project.tending import EVERY_S
 
     if workers > 1 and grpc_port is not None:
         raise UsageError("gRPC is spoken by one process only; leave --workers or --grpc-port out")
+    try:
+        limit = Budget(memory=memory).memory_bytes if memory else None
+    except ValueError:
+        raise UsageError(f"--memory {memory} is not a size; write it as 2GiB or 500MB") from None
     if print_systemd:
         from trimtab.doors import systemd
 
         click.echo(systemd.unit(call.folder, host=host, port=port, durability=durability or _durability(), loop=loop,
-                                grpc_port=grpc_port, default=default, workers=workers), nl=False)
+                                grpc_port=grpc_port, default=default, workers=workers, memory=memory), nl=False)
         return
     every_s = EVERY_S if loop else None
 
@@ -141,10 +148,10 @@ def serve(call: Call, host: str, port: int, durability: Literal["fast", "strict"
         from trimtab.doors.workers import serve_together
 
         serve_together(workspace, host, port, workers=workers, durability=durability or _durability(), default=default,
-                       loop_every_s=every_s, on_ready=ready)
+                       loop_every_s=every_s, memory_bytes=limit, on_ready=ready)
         return
     server.serve(workspace, host, port, durability=durability or _durability(), default=default, grpc_port=grpc_port,
-                 loop_every_s=every_s, on_ready=ready)
+                 loop_every_s=every_s, memory_bytes=limit, on_ready=ready)
 
 
 def _durability() -> Literal["fast", "strict"]:

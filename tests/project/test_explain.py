@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ from sklearn.svm import SVC, SVR
 
 import trimtab
 from trimtab.errors import CheckFailed
+from trimtab.project import story
 from trimtab.project.endpoint import Endpoint
 from trimtab.project.explaining import Explainer, Explanation
+from trimtab.project.project import Project
 from trimtab.workspace import Workspace
 
 RNG = np.random.default_rng(11)
@@ -127,3 +130,22 @@ def test_what_the_model_did_not_answer_is_not_explained(space: Workspace, monkey
     monkeypatch.setattr("trimtab.project.explaining.why_not", lambda *_: "redacted: x0 was not recorded as it came")
     with pytest.raises(CheckFailed, match="redacted"):
         Explainer(space).recorded(name)
+
+
+def test_the_one_hot_columns_of_a_project_are_folded_back_exactly(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A linear model of city, size and age has three terms, and city's is the difference of its levels."""
+    monkeypatch.chdir(tmp_path)
+    frame = pl.DataFrame({"city": RNG.choice(["Graz", "Linz", "Wien"], 240), "size": X[:, 0], "age": X[:, 1]})
+    levels = frame["city"].replace_strict({"Graz": 0.0, "Linz": 1.0, "Wien": 3.0}, return_dtype=pl.Float64)
+    frame.with_columns((frame["size"] * 2 + levels).alias("y")).write_csv(tmp_path / "data.csv")
+    with Workspace.open(tmp_path / ".trimtab", create=True, actor="ann") as workspace:
+        story.run("data.csv", tmp_path, workspace)             # without noise the linear model is the best
+        with Project.open(tmp_path, workspace).endpoint() as endpoint:
+            told = {city: endpoint.explain(endpoint.predict({"city": city, "size": 0.5, "age": 1.0}))
+                    for city in ("Graz", "Wien")}
+    amounts = {city: {part.name: part.amount for part in one.parts} for city, one in told.items()}
+    assert told["Wien"].method == "linear"
+    assert amounts["Wien"].keys() == {"city", "size", "age"}
+    assert amounts["Wien"]["city"] - amounts["Graz"]["city"] == pytest.approx(3.0, abs=1e-6)
+    assert told["Wien"].total == pytest.approx(told["Wien"].answer, rel=1e-9)

@@ -39,7 +39,7 @@ def test_from_drift_to_a_better_champion_that_stays(kind: str, tmp_path: Path, r
     retrain = next(one for one in shop.decided if one.decision.action == "retrain")
     rows = retrain.result["rows"]
     assert (rows["before"], rows["aside"]) == (600, 0)
-    assert rows["traffic"] == int(retrain.decision.reason.split("; ")[1].split()[0].replace(",", ""))
+    assert rows["traffic"] > rows["lately"] == int(retrain.decision.reason.split("; ")[1].split()[0].replace(",", ""))
     version = shop.workspace.versions.get(MODEL, 2)
     assert version.facts["retrained"]["decision"] == retrain.id
     assert shop.workspace.datasets.get(retrain.result["dataset"]).rows == 600 + rows["traffic"]

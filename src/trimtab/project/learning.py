@@ -245,4 +245,4 @@ def _result(workspace: Workspace, version: Version) -> dict[str, Any]:
     dataset = str(workspace.versions.ingredient(version, "data")["dataset"])
     return {"version": version.number, "gates": version.gates, "dataset": dataset,
             "why": evaluation.get("gates", {}).get("first_failure") or "",
-            "rows": {name: told[name] for name in ("before", "traffic", "aside", "first_aside")}}
+            "rows": {name: told[name] for name in ("before", "traffic", "lately", "aside", "first_aside")}}

@@ -86,7 +86,7 @@ def test_what_is_not_explained_is_refused_and_not_recorded(client: Client, desk:
 def test_the_fast_lane_leaves_it_to_the_routes(desk: Desk, answer: Any, body: Any) -> None:
     before = desk.workspace.traffic.count()
     with pytest.raises(LookupError):
-        answer(desk, "y", json.dumps(body).encode())
+        answer(json.dumps(body).encode())
     assert desk.workspace.traffic.count() == before
 
 

@@ -71,7 +71,8 @@ WRONG = [
     (GOOD + "[monitor]\nretrain = { cooldown = \"soon\" }\n", "monitor.retrain.cooldown = 'soon' is not a duration"),
     (GOOD + "[monitor]\nretrain = { attempts = 0 }\n", "attempts 1 or more"),
     (GOOD + "[endpoint]\nfallback = { use = \"abstain\" }\n", "unknown key 'use' in [endpoint.NAME]"),
-    (GOOD + "[[notify.webhooks]]\nurl = \"https://x.example\"\nallow = [\"10.0.0.0/99\"]\n", "which is no network; write"),
+    (GOOD + "[[notify.webhooks]]\nurl = \"https://x.example\"\nallow = [\"10.0.0.0/99\"]\n",
+     "which is no network; write"),
 ]
 
 

@@ -81,7 +81,8 @@ def test_a_policy_is_shown_changed_tried_out_and_reset_everywhere(client: Client
 
 
 @pytest.mark.parametrize(("setting", "said"), [
-    ("on_drfit=retrain", "did you mean 'on_drift'?"), ("cooldown=soon", "cooldown can't be 'soon'; give a span, such as 12h"),
+    ("on_drfit=retrain", "did you mean 'on_drift'?"),
+    ("cooldown=soon", "cooldown can't be 'soon'; give a span, such as 12h"),
     ("wrong_promotion=2", "a probability between 0 and 0.5"), ("on_drift", "write --set on_drift=retrain"),
     ("attempts=many", "attempts can't be 'many'; give a whole number")])
 def test_a_setting_that_cannot_be_is_refused_in_words(setting: str, said: str, trimtab: Run, client: Client) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from trimtab.config import seconds, suggest
-from trimtab.sections import span
 from trimtab.errors import UsageError
 from trimtab.loop.model import Policy
 from trimtab.loop.policies import EVERY, check, policy_of
+from trimtab.sections import span
 
 if TYPE_CHECKING:
     from trimtab.loop.reconciler import Step

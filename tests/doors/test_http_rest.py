@@ -56,7 +56,7 @@ def test_health_and_version_are_there_for_whoever_watches(client: Client) -> Non
 
 def test_labels_are_told_once_and_corrected(client: Client) -> None:
     """The same delivery again is no news; what no prediction has yet is kept and counted."""
-    body = {"model": "risk", "labels": [{"id": "p-1", "truth": 1.5}, {"id": "p-2", "truth": "low"}]}
+    body = {"model": "risk", "labels": [{"id": "p-1", "truth": 1.5}, {"id": "p-2", "truth": 2.5}]}
     told = client.post("/api/labels", json=body).json()
     assert told == {"schema": "trimtab.labels/1", "new": 2, "repeated": 0, "corrected": 0, "unknown": 2}
     assert client.post("/api/labels", json=body).json()["repeated"] == 2
@@ -68,6 +68,8 @@ def test_labels_are_told_once_and_corrected(client: Client) -> None:
 @pytest.mark.parametrize(("body", "status", "said"), [
     ({"model": "nope", "labels": []}, 404, "no model"), ({"model": "risk", "labels": [{"id": "p-1"}]}, 400, "truth"),
     ({"model": "risk", "labels": [{"id": "", "truth": 1}]}, 400, "can't be a key"),
+    ({"model": "risk", "labels": [{"id": "p-0", "truth": 1}, {"id": "p-1", "truth": "low"}]}, 400,
+     "the truth of p-1 is 'low', and risk predicts a number"),
     ({"model": "risk", "labels": [{"id": "p-1", "truth": None}]}, 400, "labels[0].truth"),
     ({"model": "risk", "labels": [], "join": "row"}, 400, "join")])
 def test_labels_that_are_none_are_refused_by_name(client: Client, body: dict[str, Any], status: int, said: str) -> None:

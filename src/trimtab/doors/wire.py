@@ -47,7 +47,7 @@ def decode(body: bytes, kind: type[T], *, keys: Callable[[T], int] | None = None
     except msgspec.ValidationError as wrong:
         if keys is not None:
             _check_keys(body)
-        raise _malformed(str(wrong)) from None
+        raise _malformed(str(wrong), kind) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
         raise Malformed(f"the body is not JSON: {str(wrong)[:160]}. NaN and Infinity are not JSON; send null for a "
                         "missing value") from None
@@ -73,7 +73,7 @@ def convert(given: object, kind: type[T]) -> T:
     try:
         return msgspec.convert(given, type=kind)
     except msgspec.ValidationError as wrong:
-        raise _malformed(str(wrong)) from None
+        raise _malformed(str(wrong), kind) from None
 
 
 def reply(value: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -119,10 +119,12 @@ def _text(value: object) -> str:
 _encoder = msgspec.json.Encoder(enc_hook=_text)
 
 
-def _malformed(text: str) -> Malformed:
+def _malformed(text: str, kind: Any) -> Malformed:
     found = _FIELD.match(text)
     assert found is not None
     what, path = _sentence(found["what"]), (found["path"] or "").lstrip(".")
+    if not path and what.endswith("leave it out"):
+        what += f" (known: {', '.join(getattr(kind, '__struct_encode_fields__', ())) or 'none'})"
     return Malformed(f"{path or 'the body'} {what}", **({"field": path} if path else {}))
 
 

@@ -51,13 +51,27 @@ def tell(workspace: Workspace, model: str, kind: KeyKind, told: Sequence[tuple[s
 
     Raises NotFound (model), DataUnreadable (a key or a truth that none can be).
     """
-    name = workspace.versions.resolve(model).model
+    version = workspace.versions.resolve(model)
+    name = version.model
+    if version.facts.get("task") == "regression":
+        wrong = next(((key, value) for key, value in told if not _is_number(value)), None)
+        if wrong is not None:
+            raise DataUnreadable(f"the truth of {str(wrong[0])[:60]} is {str(wrong[1])[:60]!r}, and {name} predicts a "
+                                 "number: tell numbers. None of these labels was kept")
     if kind == "key":
         told = _as_recorded(workspace, name, told)
     kept = workspace.labels.put(name, kind, told, by=workspace.actor)
     keys = list(dict.fromkeys(key for key, _ in told))
     known = workspace.traffic.known(name, "id" if kind == "prediction" else "key", keys)
     return replace(kept, unknown=len(keys) - known)
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _as_recorded(workspace: Workspace, model: str, told: Sequence[tuple[str, object]]) -> Sequence[tuple[str, object]]:

@@ -88,6 +88,7 @@ def _days_of_drift() -> int:
     """Eight virtual days, and what they left; how many decisions."""
     _say("Eight days in a few seconds: made-up data, virtual time, the real loop")
     _run("simulate story --keep days")
+    click.echo(f"\n{screen.styled('$ cd days', 'bold')}")
     with _inside(Path("days")):
         _say("What the loop left behind")
         with Workspace.open(locate()) as workspace:

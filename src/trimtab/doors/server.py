@@ -73,9 +73,10 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durab
     Each answer is recorded in the workspace's traffic/ before it goes out (durability: see `traffic.log`).
     loop_every_s: seconds between two turns of the loop, which runs beside in a process of its own; None: no loop.
 
-    memory_bytes: what the models of this process may take; default: the model of requests that name none; grpc_port: where gRPC is spoken too, if anywhere. on_ready: called
-    with the URL, and gRPC's after it, when connections are taken. Raises Forbidden (an address that others could
-    reach), Conflict (a port is taken), UsageError (no such address), MissingExtra (gRPC without grpcio).
+    memory_bytes: what the models of this process may take; default: the model of requests that name none; grpc_port:
+    where gRPC is spoken too, if anywhere. on_ready: called with the URL, and gRPC's after it, when connections are
+    taken. Raises Forbidden (an address that others could reach), Conflict (a port is taken), UsageError (no such
+    address), MissingExtra (gRPC without grpcio).
     """
     with contextlib.closing(listen(host, port)) as listening:
         answer(workspace, listening, durability=durability, default=default, grpc_port=grpc_port,

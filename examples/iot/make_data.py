@@ -20,8 +20,8 @@ def features(series: pd.DataFrame) -> pd.DataFrame:
     """One row per half hour, from what a meter and a thermometer know then; the first week has no history and is left
     out. series: columns Demand (GW), WorkDay (1 or 0), Temperature (°C), indexed by the time.
 
-    The demand of half an hour is known a day later, so it is looked back at by a day and by a week. week: whole weeks
-    are held out.
+    The demand of half an hour is known a day later, so it is looked back at by a day and by a week. week: whole
+    weeks are held out.
     """
     known = pd.DataFrame({"temperature": series["Temperature"], "hour": series.index.hour + series.index.minute / 60,
                           "workday": series["WorkDay"] == 1}, index=series.index)

@@ -53,6 +53,7 @@ def main() -> None:
     trained on, and those from 2007 on, to be replayed as traffic."""
     rows, folder = table(arch.data.sp500.load(), arch.data.default.load()), Path(__file__).parent
     parts = {"data.csv": rows, "replay/data.csv": rows[rows.index < CUT], "replay/later.csv": rows[rows.index >= CUT]}
+    (folder / "replay").mkdir(exist_ok=True)
     for name, part in parts.items():
         part.to_csv(folder / name, index_label="date", float_format="%.6f", date_format="%Y-%m-%d", lineterminator="\n")
 

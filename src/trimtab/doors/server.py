@@ -75,13 +75,8 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 0, *, durab
 
     memory_bytes: what the models of this process may take; default: the model of requests that name none; grpc_port:
     where gRPC is spoken too, if anywhere. on_ready: called with the URL, and gRPC's after it, when connections are
-<<<<<<< HEAD
-    taken. Raises Forbidden (an address that others could
-    reach), Conflict (a port is taken), UsageError (no such address), MissingExtra (gRPC without grpcio).
-=======
     taken. Raises Forbidden (an address that others could reach), Conflict (a port is taken), UsageError (no such
     address), MissingExtra (gRPC without grpcio).
->>>>>>> e60f700d0cbfd3684264332168373e7ef0b87dc6
     """
     with contextlib.closing(listen(host, port)) as listening:
         answer(workspace, listening, durability=durability, default=default, grpc_port=grpc_port,

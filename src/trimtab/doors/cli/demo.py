@@ -56,7 +56,7 @@ def _scenes() -> dict[str, object]:
         row = _first_row(Path("data.csv"))
         _ask(url, row)
         _ask(url, {**row, "bmi": 900.0})
-        _say("A second version without kernel machines: the gate compares it with the champion on the same rows")
+        _say("A second version without kernel machines: the gate compares it with the champion, row by row")
         _candidates('["lasso", "random_forest", "hgb"]')
         _run("train")
         _run("evaluate --note 'without kernel machines'")

@@ -99,7 +99,8 @@ def main(sizes: list[int]) -> None:
                                            capture_output=True, text=True)
                     found[way] = one = json.loads(ended.stdout)
                     assert one["rows"] == rows
-                    print(json.dumps({"way": way, "model": kind, "rows": rows, "seconds": round(one["seconds"], 2), "cpu_s": round(one["cpu_s"], 2),
+                    print(json.dumps({"way": way, "model": kind, "rows": rows, "seconds": round(one["seconds"], 2),
+                                      "cpu_s": round(one["cpu_s"], 2),
                                       "rows_per_s": round(rows / one["seconds"]), "most_mb": round(one["mb"])}))
                 print(json.dumps({"model": kind, "rows": rows, **{f"ratio_of_{what}": round(
                     found["score"][what] / found["bare"][what], 2) for what in ("seconds", "cpu_s")}}), flush=True)

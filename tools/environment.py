@@ -51,7 +51,7 @@ def python_of(name: str) -> Path:
         print(f"Setting up {name} from {lock.name} …", file=sys.stderr)
         shutil.rmtree(home, ignore_errors=True)              # cut off before
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        subprocess.run([str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "--no-input", "install",
+        subprocess.run([str(python), "-m", "pip", "--disable-pip-version-check", "-qq", "--no-input", "install",
                         "--require-hashes", "-r", str(lock)], check=True, stdout=sys.stderr)
         (home / DONE).touch()
     return python
